@@ -1,0 +1,40 @@
+package flock_test
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"syscall"
+	"testing"
+
+	"github.com/litestash/litestash/internal/flock"
+)
+
+func TestTryLock(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "file")
+	first, second := open(t, path), open(t, path)
+	if err := flock.Lock(first.Fd()); err != nil {
+		t.Fatal(err)
+	}
+	if ok, err := flock.TryLock(second.Fd()); ok || err != nil {
+		t.Errorf("of a locked file: %v, %v", ok, err)
+	}
+	first.Close()
+	if ok, err := flock.TryLock(second.Fd()); !ok || err != nil {
+		t.Errorf("after its lock has ended: %v, %v", ok, err)
+	}
+	second.Close()
+	if ok, err := flock.TryLock(^uintptr(0)); ok || !errors.Is(err, syscall.EBADF) {
+		t.Errorf("of no file: %v, %v", ok, err)
+	}
+}
+
+func open(t *testing.T, path string) *os.File {
+	t.Helper()
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { f.Close() })
+	return f
+}
