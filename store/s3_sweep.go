@@ -1,0 +1,107 @@
+package store
+
+import (
+	"context"
+	"path"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+)
+
+// abort removes an upload that failed. If that fails too, a later sweep will.
+func (s *S3) abort(ctx context.Context, name, uploadID string) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanTime)
+	defer cancel()
+	if err := s.abortUpload(ctx, name, uploadID); err != nil {
+		s.opts.Logger.WarnContext(ctx, "abort upload", "name", name, "upload", uploadID, "err", s.explain(err))
+	}
+}
+
+func (s *S3) abortUpload(ctx context.Context, name, uploadID string) error {
+	_, err := s.client.AbortMultipartUpload(ctx, &s3.AbortMultipartUploadInput{
+		Bucket: &s.opts.Bucket, Key: &name, UploadId: &uploadID,
+	})
+	return err
+}
+
+// sweepOnce removes what killed uploads to the folder of key left, once for every folder. It is
+// best effort: whoever may store need not be allowed to list uploads.
+func (s *S3) sweepOnce(ctx context.Context, key string) {
+	folder := path.Dir(key) + "/"
+	if folder == "./" && s.opts.Prefix == "" {
+		return // the bucket may be shared with anyone
+	}
+	if folder == "./" {
+		folder = ""
+	}
+	s.mu.Lock()
+	swept := s.swept[folder]
+	s.swept[folder] = true
+	s.mu.Unlock()
+	if swept {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, cleanTime)
+	defer cancel()
+	n, err := s.Sweep(ctx, folder, s.opts.SweepAfter)
+	s.opts.Logger.DebugContext(ctx, "swept uploads", "folder", folder, "aborted", n, "err", err)
+}
+
+// Sweep aborts the uploads to keys that begin with prefix in which nothing has happened for the
+// time idle, and returns how many. Their parts cost money and are not listed as objects; servers
+// other than Amazon's ignore the lifecycle rule that would remove them.
+func (s *S3) Sweep(ctx context.Context, prefix string, idle time.Duration) (int, error) {
+	skew, err := s.Skew(ctx)
+	if err != nil {
+		return 0, err
+	}
+	before := time.Now().Add(skew).Add(-idle)
+	n := 0
+	pages := s3.NewListMultipartUploadsPaginator(s.client, &s3.ListMultipartUploadsInput{
+		Bucket: &s.opts.Bucket, Prefix: aws.String(s.prefix() + prefix), EncodingType: types.EncodingTypeUrl,
+	})
+	for pages.HasMorePages() {
+		page, err := pages.NextPage(ctx)
+		if err != nil {
+			return n, s.explain(err)
+		}
+		for _, u := range page.Uploads {
+			name, err := decodeName(aws.ToString(u.Key), page.EncodingType)
+			if err != nil {
+				return n, err
+			}
+			aborted, err := s.sweepUpload(ctx, name, aws.ToString(u.UploadId), aws.ToTime(u.Initiated), before)
+			if err != nil {
+				return n, s.explain(err)
+			}
+			if aborted {
+				n++
+			}
+		}
+	}
+	return n, nil
+}
+
+// sweepUpload aborts an upload if it began before the time given and no part came since.
+func (s *S3) sweepUpload(ctx context.Context, name, uploadID string, begun, before time.Time) (bool, error) {
+	if begun.After(before) {
+		return false, nil
+	}
+	parts := s3.NewListPartsPaginator(s.client, &s3.ListPartsInput{
+		Bucket: &s.opts.Bucket, Key: &name, UploadId: &uploadID,
+	})
+	for parts.HasMorePages() {
+		page, err := parts.NextPage(ctx)
+		if err != nil {
+			return false, err
+		}
+		for _, p := range page.Parts {
+			if aws.ToTime(p.LastModified).After(before) {
+				return false, nil // a slow upload, but alive
+			}
+		}
+	}
+	return true, s.abortUpload(ctx, name, uploadID)
+}
