@@ -1,0 +1,115 @@
+package chain
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/litestash/litestash/catalog"
+	"github.com/litestash/litestash/format"
+	"github.com/litestash/litestash/seal"
+	"github.com/litestash/litestash/store"
+)
+
+// A Link is one object of a chain.
+type Link struct {
+	catalog.Snapshot
+	Tail      *format.Tail
+	Checksums []uint32 // of the data frames
+
+	object *seal.Object
+	pages  *pageNumbers // of the data frames; nil in a full
+}
+
+// An UnknownError says that a snapshot is of a kind that this version cannot read.
+type UnknownError struct{ Snapshot catalog.Snapshot }
+
+func (e *UnknownError) Error() string {
+	return e.Snapshot.Object.Key + ": this version cannot read such a snapshot"
+}
+
+// OpenLink reads what an object says about itself, at its end and at its start.
+func OpenLink(ctx context.Context, st store.Store, s catalog.Snapshot, ids *seal.Identities) (*Link, error) {
+	t, o, err := catalog.Open(ctx, st, s, ids)
+	if s.Kind == format.Unknown && !errors.As(err, new(*format.VersionError)) {
+		return nil, &UnknownError{s}
+	}
+	if err != nil {
+		return nil, err
+	}
+	l := &Link{Snapshot: s, Tail: t, object: o}
+	frame, err := o.Read(ctx, t.Header)
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", s.Object.Key, err)
+	}
+	h, err := format.ParseHeader(frame)
+	if err == nil && *h != t.Index.Header {
+		err = fmt.Errorf("%w: header and index disagree", format.ErrDamaged)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", s.Object.Key, err)
+	}
+	return l, nil
+}
+
+// Open reads a range of the object, from memory if it is part of what was read already.
+func (l *Link) Open(ctx context.Context, s format.Span) (io.ReadCloser, error) {
+	return l.object.Open(ctx, s)
+}
+
+// OpenStored is as Open and reads from the store in any case.
+func (l *Link) OpenStored(ctx context.Context, s format.Span) (io.ReadCloser, error) {
+	return l.object.OpenStored(ctx, s)
+}
+
+// Fetches returns how many bytes of the store Open reads for a range: 0 if it was read already.
+func (l *Link) Fetches(s format.Span) int64 { return l.object.Fetches(s) }
+
+// Readers returns for whom the object is encrypted; none if it is not.
+func (l *Link) Readers() seal.Readers { return l.object.Readers() }
+
+// readPageTable enters the pages that the link carries into t, one segment at a time.
+func (l *Link) readPageTable(ctx context.Context, t *table, number int) error {
+	if l.Kind == format.Delta {
+		l.pages = t.newPageNumbers()
+	}
+	for i, span := range l.Tail.Segments {
+		frame, err := l.object.Read(ctx, span)
+		if err != nil {
+			return err
+		}
+		s, err := format.ParseSegment(frame, l.Tail, i)
+		if err != nil {
+			return err
+		}
+		l.Checksums = append(l.Checksums, s.Frames...)
+		hashes := s.Hashes
+		for _, r := range s.Runs {
+			if err := t.set(r.First, hashes[:r.Count], number); err != nil {
+				return err
+			}
+			hashes = hashes[r.Count:]
+		}
+		if l.pages != nil {
+			if err := l.pages.append(s.Runs); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// PageNumbers returns the numbers of the pages in a data frame, in ascending order.
+func (l *Link) PageNumbers(frame int) ([]uint32, error) {
+	size := l.Tail.Index.PageSize
+	from, count := frame*(format.FrameSize/size), l.Tail.FrameLen(frame)/size
+	numbers := make([]uint32, count)
+	if l.pages != nil {
+		return numbers, l.pages.read(from, numbers)
+	}
+	for i := range numbers {
+		numbers[i] = uint32(from+i) + 1
+	}
+	return numbers, nil
+}
