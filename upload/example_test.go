@@ -1,0 +1,60 @@
+package upload_test
+
+import (
+	"context"
+	"fmt"
+	"log"
+	"os"
+	"os/exec"
+	"path/filepath"
+
+	"github.com/litestash/litestash/format"
+	"github.com/litestash/litestash/snapshot"
+	"github.com/litestash/litestash/store"
+	"github.com/litestash/litestash/upload"
+)
+
+// exampleDatabase returns a directory with a database in it, app.db.
+func exampleDatabase() (dir string) {
+	dir, err := os.MkdirTemp("", "litestash-example-")
+	if err != nil {
+		log.Fatal(err)
+	}
+	if out, err := exec.Command("sqlite3", filepath.Join(dir, "app.db"), "CREATE TABLE t(x); INSERT INTO t VALUES(1)").CombinedOutput(); err != nil {
+		log.Fatalf("%v: %s", err, out)
+	}
+	return dir
+}
+
+// A snapshot of a live database is taken and stored. The store is looked at first, so that what it
+// refuses is refused before the database is copied.
+func ExampleBegin() {
+	dir := exampleDatabase()
+	defer os.RemoveAll(dir)
+	path := filepath.Join(dir, "app.db")
+	ctx := context.Background()
+
+	st, err := store.Open(ctx, filepath.Join(dir, "store"), store.Options{AllowNew: true})
+	if err != nil {
+		log.Fatal(err)
+	}
+	push, err := upload.Begin(ctx, st, upload.Options{
+		Database: "app.db",
+		Source:   format.Source{Host: "web1", Path: path},
+		Creator:  "example 1.0",
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	img, err := snapshot.Take(ctx, path, snapshot.Options{Salt: push.Salt})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer img.Close()
+	result, err := push.Commit(ctx, img)
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(result.Index.Kind(), result.Index.Pages, "pages")
+	// Output: full 2 pages
+}

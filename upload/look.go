@@ -1,0 +1,89 @@
+package upload
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"slices"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/litestash/litestash/catalog"
+	"github.com/litestash/litestash/state"
+	"github.com/litestash/litestash/store"
+)
+
+// lookers is how many objects are looked for at once.
+const lookers = 8
+
+// look makes sure that the store holds all of a path and that nobody has announced to delete any of
+// it. If not, it says what is wrong. Whoever deletes announces first and lists again before
+// deleting, so of a push and a deletion that meet the second one sees the first.
+//
+// If the newest snapshot has been confirmed before, with all that it rests on, which path is a part of, and
+// it is there still, so is the path: who deletes lets nothing go that it rests on while it stays.
+func (p *Push) look(ctx context.Context, path []state.Link) (trouble string, err error) {
+	announced, err := catalog.Announced(ctx, p.st, p.opts.Database)
+	if err != nil {
+		return "", err
+	}
+	for _, l := range path {
+		if name := l.In(p.opts.Database).Name; announced[name] {
+			return fmt.Sprintf("%v is about to be deleted", name), nil
+		}
+	}
+	if p.brief && !announced[p.newest.Name] {
+		gone, err := isGone(ctx, p.st, p.newest.Key.String(), p.newest.Object.Size)
+		if !gone || err != nil {
+			return "", err
+		}
+	}
+	return p.findGone(ctx, path)
+}
+
+// findGone says which object of a path the store no longer has all of, if there is one.
+func (p *Push) findGone(ctx context.Context, path []state.Link) (trouble string, err error) {
+	gone := make([]bool, len(path))
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(lookers)
+	for i, l := range path {
+		g.Go(func() (err error) {
+			gone[i], err = isGone(ctx, p.st, p.opts.Database+"/"+l.Key, l.Size)
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return "", err
+	}
+	if i := slices.Index(gone, true); i >= 0 {
+		return path[i].Key + " is gone or cut short", nil
+	}
+	return "", nil
+}
+
+// Confirm reports whether a store still holds a snapshot as it was when it was pushed, by one request. What
+// it rests on is not looked for.
+func Confirm(ctx context.Context, st store.Store, snap catalog.Snapshot) (bool, error) {
+	gone, err := isGone(ctx, st, snap.Key.String(), snap.Object.Size)
+	return !gone, err
+}
+
+// isGone reports whether the store no longer has a key, or less of its object than was stored. It
+// asks for the last byte.
+func isGone(ctx context.Context, st store.Store, key string, size int64) (bool, error) {
+	r, err := st.Open(ctx, store.Object{Key: key}, size-1, 1)
+	if errors.Is(err, fs.ErrNotExist) {
+		return true, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	defer r.Close()
+	_, err = io.ReadFull(r, make([]byte, 1))
+	if err == io.EOF { // a body that breaks off says io.ErrUnexpectedEOF
+		return true, nil
+	}
+	return false, err
+}

@@ -1,0 +1,105 @@
+package upload_test
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/litestash/litestash/internal/memimage"
+	"github.com/litestash/litestash/state"
+	"github.com/litestash/litestash/store"
+	"github.com/litestash/litestash/upload"
+)
+
+// TestUnchanged pushes a source that looks as it did, and says when it is not believed.
+func TestUnchanged(t *testing.T) {
+	st := openDir(t)
+	memory, err := state.New(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer memory.Close()
+	data := memimage.Text(1, 512, 100)
+	// commit pushes data, which looks in a way before it is read and in another one when it is.
+	commit := func(data []byte, before, inside string) *upload.Result {
+		t.Helper()
+		p := beginPush(t, st, upload.Options{Look: before, Memory: memory})
+		for {
+			img := memimage.New(p.Salt, 512, data, time.Now())
+			img.Looks = inside
+			r, err := p.Commit(t.Context(), img)
+			if errors.Is(err, upload.ErrRetake) {
+				continue
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			return r
+		}
+	}
+	// unchanged asks about a source with a look.
+	unchanged := func(opts upload.Options) *upload.Result {
+		t.Helper()
+		opts.Memory = memory
+		r, err := beginPush(t, st, opts).Unchanged(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r
+	}
+
+	first := commit(data, "early", "one")
+	for look, want := range map[string]bool{"one": true, "early": false, "": false, "two": false} {
+		r := unchanged(upload.Options{Look: look})
+		if (r != nil) != want {
+			t.Errorf("looking like %q: %+v", look, r)
+		}
+		if r != nil && (r.Snapshot.Key != first.Snapshot.Key || r.Root != first.Root || r.Size != first.Size || r.Pages != 100 || r.Index != nil) {
+			t.Errorf("looking like %q it is %+v, want %+v", look, r, first)
+		}
+	}
+	for name, opts := range map[string]upload.Options{
+		"even unchanged":      {EvenUnchanged: true},
+		"heartbeat":           {Heartbeat: time.Nanosecond},
+		"full":                {Full: true},
+		"the last one is old": {FullEvery: time.Nanosecond},
+	} {
+		opts.Look = "one"
+		if r := unchanged(opts); r != nil {
+			t.Errorf("%s: %+v", name, r)
+		}
+	}
+
+	// The same content with another look is not stored, and the look is remembered.
+	if r := commit(data, "two", "two"); r.Index != nil || unchanged(upload.Options{Look: "two"}) == nil {
+		t.Errorf("the same again: %+v", r)
+	}
+	// A look that could not be told at the instant of the image is none.
+	commit(memimage.Text(2, 512, 100), "three", "")
+	for _, look := range []string{"one", "two", "three", ""} {
+		if r := unchanged(upload.Options{Look: look}); r != nil {
+			t.Errorf("after a change, looking like %q: %+v", look, r)
+		}
+	}
+
+	// What the store has lost is not unchanged.
+	last := commit(memimage.Text(3, 512, 100), "", "four")
+	p := beginPush(t, st, upload.Options{Look: "four", Memory: memory})
+	if err := st.Delete(t.Context(), last.Snapshot.Object.Key); err != nil {
+		t.Fatal(err)
+	}
+	r, err := p.Unchanged(t.Context())
+	if r != nil || err != nil || p.Base != nil {
+		t.Errorf("with its object gone: %+v, %v, base %v", r, err, p.Base)
+	}
+}
+
+func beginPush(t *testing.T, st store.Store, opts upload.Options) *upload.Push {
+	t.Helper()
+	opts.Database, opts.Source = "app.db", here
+	p, err := upload.Begin(t.Context(), st, opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
