@@ -1,0 +1,11 @@
+package restore
+
+// The hook by which tests take the power away.
+type (
+	FileSystem = fileSystem
+	TestFile   = file
+	OSFS       = osFS
+)
+
+// On makes o change disks through on.
+func (o *FileOptions) On(on FileSystem) { o.on = on }
