@@ -1,0 +1,148 @@
+package retention
+
+import (
+	"context"
+	"fmt"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/litestash/litestash/catalog"
+	"github.com/litestash/litestash/store"
+)
+
+// Options say how to delete. The zero value works.
+type Options struct {
+	// Concurrency is how many objects are deleted at once; 0 is 16.
+	Concurrency int
+	// Deleted is called after each snapshot that is gone, once at a time. Nil is not.
+	Deleted func(catalog.Snapshot)
+	// EvenHeld deletes snapshots though they are held.
+	EvenHeld bool
+}
+
+// Delete deletes the snapshots of a database in want, as far as they are not held and nothing rests on
+// them, and finishes what others have announced and not come to. Proofs and holds go after their
+// snapshots. What it could not finish, the next Delete or [Prune] will. That nothing in want is locked is for
+// [CheckLocks] to see before.
+func Delete(ctx context.Context, st store.Store, database string, want Names, opts Options) error {
+	s, err := Look(ctx, st, database)
+	if err != nil {
+		return err
+	}
+	return remove(ctx, st, s, want, want, opts)
+}
+
+// mostAnnounced is how many snapshots one announcement names, some 4 MB: who pushes reads it.
+const mostAnnounced = 100_000
+
+// remove announces want, which s shows, looks again, and deletes. See [Survey.Deletable] for insist.
+func remove(ctx context.Context, st store.Store, s *Survey, want, insist Names, opts Options) error {
+	if opts.EvenHeld {
+		s.held = nil
+	}
+	names := s.Announceable(want)
+	if len(names) == 0 && len(s.announcements) == 0 && len(s.orphans) == 0 {
+		return nil
+	}
+	for len(names) > 0 {
+		part := names[:min(mostAnnounced, len(names))]
+		if err := catalog.Announce(ctx, st, s.Database, catalog.NewName(), part); err != nil {
+			return err
+		}
+		names = names[len(part):]
+	}
+	s, err := Look(ctx, st, s.Database)
+	if err != nil {
+		return err
+	}
+	if opts.EvenHeld {
+		s.held = nil
+	}
+	gone, err := deleteRounds(ctx, st, s.Deletable(insist), opts)
+	if err != nil {
+		return err
+	}
+	return s.tidy(ctx, st, gone, opts)
+}
+
+// deleteRounds deletes what it is given, round after round, and returns the names of that.
+func deleteRounds(ctx context.Context, st store.Store, rounds [][]catalog.Snapshot, opts Options) (Names, error) {
+	var mu sync.Mutex
+	gone := Names{}
+	for _, round := range rounds {
+		g, ctx := errgroup.WithContext(ctx)
+		g.SetLimit(opts.concurrency())
+		for _, snap := range round {
+			g.Go(func() error {
+				if err := st.Delete(ctx, snap.Object.Key); err != nil {
+					return fmt.Errorf("delete %v: %w", snap.Name, err)
+				}
+				mu.Lock()
+				defer mu.Unlock()
+				gone[snap.Name] = true
+				if opts.Deleted != nil {
+					opts.Deleted(snap)
+				}
+				return nil
+			})
+		}
+		if err := g.Wait(); err != nil {
+			return nil, err
+		}
+	}
+	return gone, nil
+}
+
+func (o Options) concurrency() int {
+	if o.Concurrency == 0 {
+		return 16
+	}
+	return o.Concurrency
+}
+
+// tidy removes what is about snapshots that are gone: those in gone since the survey, the others before
+// it. The announcements of which everything is gone are withdrawn last, so that whoever finishes an
+// interrupted deletion finds the rest, and not a moment earlier than that: a push that rests on what is
+// named has to see the one or the other.
+func (s *Survey) tidy(ctx context.Context, st store.Store, gone Names, opts Options) error {
+	left := Names{}
+	for _, snap := range s.Snapshots {
+		left[snap.Name] = !gone[snap.Name]
+	}
+	about := Names{}
+	for n := range s.orphans {
+		about[n] = true
+	}
+	var done []catalog.Announcement
+	for _, a := range s.announcements {
+		all := true
+		for _, n := range a.Names {
+			all = all && !left[n]
+			about[n] = !left[n]
+		}
+		if all {
+			done = append(done, a)
+		}
+	}
+	if len(about) == 0 {
+		return nil
+	}
+	if err := catalog.DeleteProofs(ctx, st, s.Database, about); err != nil {
+		return err
+	}
+	for _, h := range s.holds {
+		if !about[h.Snapshot] {
+			continue
+		}
+		if err := catalog.RemoveHold(ctx, st, h); err != nil {
+			return err
+		}
+	}
+	for _, a := range done {
+		if err := st.Delete(ctx, a.Object.Key); err != nil {
+			return fmt.Errorf("withdraw %s: %w", a.Object.Key, err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,121 @@
+package retention
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/litestash/litestash/catalog"
+	"github.com/litestash/litestash/format"
+	"github.com/litestash/litestash/store"
+)
+
+// A LeftError says that not all snapshots of a database are gone: others have been pushed or held
+// meanwhile.
+type LeftError struct {
+	Database string
+	Left     []catalog.Snapshot
+}
+
+func (e *LeftError) Error() string {
+	return fmt.Sprintf("database %q still has snapshots: %d were pushed or held meanwhile, the newest is %v",
+		e.Database, len(e.Left), e.Left[len(e.Left)-1].Name)
+}
+
+// DeleteAll deletes all that a store has of a database: snapshots, what is known about them, and, in a
+// store that keeps versions, those of them and of what was deleted earlier. It returns how many versions
+// and markers it removed. It is a [HeldError] if a snapshot is held, unless the options say even those, and a
+// [catalog.NotFoundError] if there is nothing.
+//
+// Whoever pushes the database meanwhile finds out, as beside every other deletion, and stores a full, which
+// stays: it is a [LeftError] then.
+func DeleteAll(ctx context.Context, st store.Store, database string, opts Options) (versions int, err error) {
+	s, err := Look(ctx, st, database)
+	if err != nil {
+		return 0, err
+	}
+	want := Names{}
+	for _, snap := range s.Snapshots {
+		if s.held[snap.Name] && !opts.EvenHeld {
+			return 0, &HeldError{snap}
+		}
+		want[snap.Name] = true
+	}
+	empty := s.Empty()
+	if err := remove(ctx, st, s, want, want, opts); err != nil {
+		return 0, err
+	}
+	if s, err = Look(ctx, st, database); err != nil {
+		return 0, err
+	}
+	if len(s.Snapshots) > 0 {
+		return 0, &LeftError{database, s.Snapshots}
+	}
+	if v, ok := st.(store.Versioner); ok {
+		if versions, err = purge(ctx, v, database); err != nil {
+			return versions, err
+		}
+	}
+	if empty && versions == 0 {
+		return 0, &catalog.NotFoundError{Database: database}
+	}
+	return versions, nil
+}
+
+// purge removes what a store keeps of the deleted objects of a database, for good.
+func purge(ctx context.Context, st store.Versioner, database string) (int, error) {
+	n := 0
+	var locked error
+	for _, prefix := range append(catalog.About(database), database+"/") {
+		var key []store.Version // of one key, the newest first
+		flush := func() error {
+			removed, err := purgeKey(ctx, st, key)
+			n += removed
+			key = key[:0]
+			if errors.As(err, new(*store.LockedError)) { // the others can go
+				locked, err = err, nil
+			}
+			return err
+		}
+		for v, err := range st.Versions(ctx, store.Query{Prefix: prefix, Shallow: true}) {
+			if err != nil {
+				return n, err
+			}
+			if k, ok := format.ParseKey(v.Key); prefix == database+"/" && (!ok || k.Database != database) {
+				continue // not ours
+			}
+			if len(key) > 0 && key[0].Key != v.Key {
+				if err := flush(); err != nil {
+					return n, err
+				}
+			}
+			key = append(key, v)
+		}
+		if err := flush(); err != nil {
+			return n, err
+		}
+	}
+	return n, locked
+}
+
+// purgeKey removes the versions of a key that ordinary reads do not see any more, and then the markers that
+// hide them: the other way round they would come to light.
+func purgeKey(ctx context.Context, st store.Versioner, versions []store.Version) (n int, err error) {
+	for _, v := range versions {
+		if v.Newest && !v.Marker {
+			return 0, nil // pushed since
+		}
+	}
+	for _, markers := range []bool{false, true} {
+		for _, v := range versions {
+			if v.Marker != markers {
+				continue
+			}
+			if err := st.DeleteVersion(ctx, v); err != nil {
+				return n, err
+			}
+			n++
+		}
+	}
+	return n, nil
+}

@@ -1,0 +1,4 @@
+package retention
+
+// CheckStays is for the model.
+var CheckStays = checkStays

@@ -1,0 +1,138 @@
+// Package retention deletes snapshots beside pushes, restores and other deletions, without locks
+// and without clocks: whatever stops or overtakes whom, no snapshot that is kept loses what it
+// rests on.
+//
+// Whoever deletes announces first, in an object of its own, which snapshots are to go; then lists
+// again, and deletes those announced, by anyone, on which none rests that is not. Whoever pushes
+// creates its snapshot first and then looks whether anything that it rests on is announced or gone; whoever
+// holds one creates the hold first and then looks in the same way. Of two that meet, the second sees the
+// first.
+//
+// What was deleted, it brings back where the store keeps versions.
+//
+// Start with [Prune], which keeps what a [Policy] says, [Delete] or [Hold]; [Recover] undoes.
+package retention
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/litestash/litestash/catalog"
+	"github.com/litestash/litestash/format"
+)
+
+// A RestError says that a snapshot cannot go because another one rests on it.
+type RestError struct{ Snapshot, Dependent catalog.Snapshot }
+
+func (e *RestError) Error() string {
+	return fmt.Sprintf("the snapshot %v rests on %v", e.Dependent.Name, e.Snapshot.Name)
+}
+
+// Names is a set of snapshots.
+type Names = map[format.Name]bool
+
+// A HeldError says that a snapshot cannot go because it is held.
+type HeldError struct{ Snapshot catalog.Snapshot }
+
+func (e *HeldError) Error() string { return fmt.Sprintf("the snapshot %v is held", e.Snapshot.Name) }
+
+// needed returns what those of all rest on that keep says, themselves included, each with one that
+// rests on it. all is in the order of time. A snapshot of an unknown kind that names no parent may
+// rest on anything before it.
+func needed(all []catalog.Snapshot, keep func(catalog.Snapshot) bool) map[format.Name]catalog.Snapshot {
+	byID := make(map[format.ID]catalog.Snapshot, len(all))
+	for _, s := range all {
+		byID[s.Name.ID] = s
+	}
+	need := map[format.Name]catalog.Snapshot{}
+	var greedy catalog.Snapshot // the latest that may rest on anything
+	for _, kept := range all {
+		if !keep(kept) {
+			continue
+		}
+		for s, ok := kept, true; ok; {
+			need[s.Name] = kept
+			if s.Kind == format.Unknown && !s.HasParent && s.Name.Compare(greedy.Name) > 0 {
+				greedy = s
+			}
+			if !s.HasParent {
+				break
+			}
+			if s, ok = byID[s.Parent]; ok {
+				_, seen := need[s.Name] // and so is what it rests on
+				ok = !seen
+			}
+		}
+	}
+	for _, s := range all {
+		if _, seen := need[s.Name]; !seen && s.Name.Compare(greedy.Name) < 0 {
+			need[s.Name] = greedy
+		}
+	}
+	return need
+}
+
+// Announceable returns those of want that may be announced: that are not held, and on which nothing rests
+// that is neither wanted to go nor announced already.
+func (s *Survey) Announceable(want Names) []format.Name {
+	need := needed(s.Snapshots, func(o catalog.Snapshot) bool {
+		return s.held[o.Name] || !want[o.Name] && !s.announced[o.Name]
+	})
+	var names []format.Name
+	for _, o := range s.Snapshots {
+		if _, ok := need[o.Name]; want[o.Name] && !ok {
+			names = append(names, o.Name)
+		}
+	}
+	return names
+}
+
+// Deletable returns, of a survey made after the announcements, what may be deleted, in rounds: all of one
+// has to be gone before the next begins. No snapshot goes before one that rests on it: nothing that is
+// kept needs the order, but so what an interruption leaves can be restored too.
+//
+// The newest good one and the newest proved stay, whoever announced them, unless insist names them.
+func (s *Survey) Deletable(insist Names) [][]catalog.Snapshot {
+	spared := s.spared()
+	need := needed(s.Snapshots, func(o catalog.Snapshot) bool {
+		return !s.announced[o.Name] || s.held[o.Name] || spared[o.Name] && !insist[o.Name]
+	})
+	var rounds [][]catalog.Snapshot // by the length of the path
+	byID := make(map[format.ID]int, len(s.Snapshots))
+	longest := 0
+	for _, o := range s.Snapshots {
+		length := 0
+		if p, ok := byID[o.Parent]; o.HasParent && ok { // a parent comes before its children
+			length = p + 1
+		} else if o.Kind == format.Unknown {
+			length = longest + 1 // it may rest on anything before it
+		}
+		byID[o.Name.ID] = length
+		longest = max(longest, length)
+		if _, ok := need[o.Name]; !s.announced[o.Name] || ok {
+			continue
+		}
+		for len(rounds) <= length {
+			rounds = append(rounds, nil)
+		}
+		rounds[length] = append(rounds[length], o)
+	}
+	rounds = slices.DeleteFunc(rounds, func(r []catalog.Snapshot) bool { return len(r) == 0 })
+	slices.Reverse(rounds)
+	return rounds
+}
+
+// CheckFree returns a [HeldError] if one of want is held, and a [RestError] if a snapshot that is not in
+// want rests on one that is.
+func (s *Survey) CheckFree(want Names) error {
+	need := needed(s.Snapshots, func(o catalog.Snapshot) bool { return !want[o.Name] })
+	for _, o := range s.Snapshots {
+		if want[o.Name] && s.held[o.Name] {
+			return &HeldError{o}
+		}
+		if by, ok := need[o.Name]; want[o.Name] && ok {
+			return &RestError{o, by}
+		}
+	}
+	return nil
+}

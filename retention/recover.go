@@ -1,0 +1,183 @@
+package retention
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/litestash/litestash/catalog"
+	"github.com/litestash/litestash/format"
+	"github.com/litestash/litestash/store"
+)
+
+// A Covered is a snapshot that ordinary reads of a store with versions do not see as it was created.
+type Covered struct {
+	catalog.Snapshot               // as it was created
+	First            store.Version // which is that
+	Newest           store.Version // what is seen instead; nothing if it is a marker
+	Since            time.Time     // when the first of what covers it was put there, by the store's clock
+}
+
+// ListCovered yields the covered snapshots of a database, or of all if that is empty, in the order of their
+// keys. The oldest version of a snapshot's key is what was created, since names are used once; who put
+// what covers it there, a deletion or a thief, cannot be told. It is one listing of all versions; where the newest
+// has the size of the oldest but another ETag, both are read.
+func ListCovered(ctx context.Context, st store.Versioner, database string) iter.Seq2[Covered, error] {
+	q := store.Query{}
+	if database != "" {
+		q = store.Query{Prefix: database + "/", Shallow: true}
+	}
+	return func(yield func(Covered, error) bool) {
+		var c Covered
+		// finish yields the key that has ended, if it is that of a covered snapshot.
+		finish := func() bool {
+			covered, err := isCovered(ctx, st, &c)
+			if err != nil {
+				yield(Covered{}, err)
+				return false
+			}
+			return !covered || yield(c, nil)
+		}
+		for v, err := range st.Versions(ctx, q) {
+			if err != nil {
+				yield(Covered{}, err)
+				return
+			}
+			if v.Key != c.Newest.Key {
+				if !finish() {
+					return
+				}
+				c = Covered{Newest: v}
+			}
+			c.below(v)
+		}
+		finish()
+	}
+}
+
+// below notes the next version of the key, from the newest down.
+func (c *Covered) below(v store.Version) {
+	if v.Marker {
+		c.cover(v)
+		return
+	}
+	if c.First.Key != "" {
+		c.cover(c.First) // which is not the first, then
+	}
+	c.First = v
+}
+
+// cover notes a version that is not the first.
+func (c *Covered) cover(v store.Version) {
+	if c.Since.IsZero() || v.Stored.Before(c.Since) {
+		c.Since = v.Stored
+	}
+}
+
+// isCovered finds out whether a key with all its versions is that of a covered snapshot, and which.
+func isCovered(ctx context.Context, st store.Versioner, c *Covered) (bool, error) {
+	k, ok := format.ParseKey(c.First.Key)
+	if !ok || c.First.ID == c.Newest.ID {
+		return false, nil
+	}
+	c.Snapshot = catalog.Snapshot{Key: k, Object: c.First.Object}
+	same, err := sameContent(ctx, st, c.First, c.Newest)
+	return !same, err
+}
+
+// sameContent says whether two versions hold the same. A copy of an object that was stored in parts may have
+// another ETag.
+func sameContent(ctx context.Context, st store.Versioner, a, b store.Version) (bool, error) {
+	switch {
+	case a.Marker || b.Marker || a.Size != b.Size:
+		return false, nil
+	case a.ETag == b.ETag:
+		return true, nil
+	}
+	sumA, err := hashVersion(ctx, st, a)
+	if err != nil {
+		return false, err
+	}
+	sumB, err := hashVersion(ctx, st, b)
+	return sumA == sumB, err
+}
+
+func hashVersion(ctx context.Context, st store.Versioner, v store.Version) (sum [sha256.Size]byte, err error) {
+	r, err := st.OpenVersion(ctx, v, 0, -1)
+	if err != nil {
+		return sum, err
+	}
+	defer r.Close()
+	h := sha256.New()
+	if _, err := io.Copy(h, r); err != nil {
+		return sum, err
+	}
+	return [sha256.Size]byte(h.Sum(nil)), nil
+}
+
+// Uncover makes ordinary reads see a snapshot as it was created. What lies above it is deleted for good, but
+// for what is locked: then a copy is put on top.
+func Uncover(ctx context.Context, st store.Versioner, c Covered) error {
+	locked := false
+	for v, err := range st.Versions(ctx, store.Query{Prefix: c.First.Key, Shallow: true}) {
+		if err != nil {
+			return err
+		}
+		if v.Key != c.First.Key {
+			break
+		}
+		if v.ID == c.First.ID {
+			continue
+		}
+		err := st.DeleteVersion(ctx, v)
+		if errors.As(err, new(*store.LockedError)) {
+			locked = true
+			continue
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if !locked {
+		return nil
+	}
+	_, err := st.CopyVersion(ctx, c.First)
+	return err
+}
+
+// uncoverers is how many snapshots are brought back at once.
+const uncoverers = 8
+
+// Recover uncovers the snapshots of a database, or of all if that is empty, that were covered at the time since or
+// later; zero is at any time. It calls recovered for each that is uncovered, one at a time. What it does not come to,
+// the next Recover will.
+func Recover(ctx context.Context, st store.Versioner, database string, since time.Time, recovered func(Covered)) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(uncoverers)
+	var mu sync.Mutex
+	for c, err := range ListCovered(ctx, st, database) {
+		if err != nil {
+			return errors.Join(err, g.Wait())
+		}
+		if c.Since.Before(since) {
+			continue
+		}
+		g.Go(func() error {
+			if err := Uncover(ctx, st, c); err != nil {
+				return fmt.Errorf("bring %v back: %w", c.Key, err)
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			recovered(c)
+			return nil
+		})
+	}
+	return g.Wait()
+}

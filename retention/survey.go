@@ -1,0 +1,154 @@
+package retention
+
+import (
+	"context"
+	"errors"
+	"slices"
+
+	"github.com/litestash/litestash/catalog"
+	"github.com/litestash/litestash/format"
+	"github.com/litestash/litestash/store"
+)
+
+// A Survey is what a store holds of a database, as far as it matters for deleting.
+type Survey struct {
+	Database  string
+	Snapshots []catalog.Snapshot // oldest first
+	Standing  map[format.Name]catalog.Proof
+
+	announcements []catalog.Announcement
+	holds         []catalog.Hold
+	announced     Names
+	held          Names
+	orphans       Names // snapshots that are gone, and something about them is left
+}
+
+// Look surveys a database. One without snapshots is no error.
+//
+// The order matters. What is announced must have been so before the holds are read: of a hold and an
+// announcement that meet one sees the other. And both must have been there before the listing that is to
+// show what rests on what.
+func Look(ctx context.Context, st store.Store, database string) (*Survey, error) {
+	announcements, err := catalog.Announcements(ctx, st, database)
+	if err != nil {
+		return nil, err
+	}
+	holds, err := catalog.Holds(ctx, st, database)
+	if err != nil {
+		return nil, err
+	}
+	proofs, err := catalog.Proofs(ctx, st, database)
+	if err != nil {
+		return nil, err
+	}
+	all, err := catalog.List(ctx, st, database)
+	if err != nil && !errors.As(err, new(*catalog.NotFoundError)) {
+		return nil, err
+	}
+	s := NewSurvey(database, all, announcements, holds, proofs)
+	return s, nil
+}
+
+// NewSurvey puts a survey together from what was read of a store, each in the order in which package
+// catalog returns it.
+func NewSurvey(database string, all []catalog.Snapshot, announcements []catalog.Announcement, holds []catalog.Hold, proofs []catalog.Proof) *Survey {
+	s := &Survey{
+		Database:      database,
+		Snapshots:     all,
+		Standing:      catalog.Standing(proofs),
+		announcements: announcements,
+		holds:         holds,
+		announced:     Names{},
+		held:          Names{},
+		orphans:       Names{},
+	}
+	for _, a := range announcements {
+		for _, n := range a.Names {
+			s.announced[n] = true
+		}
+	}
+	for _, h := range holds {
+		s.held[h.Snapshot] = true
+		s.orphans[h.Snapshot] = true
+	}
+	for n := range s.Standing {
+		s.orphans[n] = true
+	}
+	for _, snap := range all { // listed last: what is not there has gone, and no name comes back
+		delete(s.orphans, snap.Name)
+	}
+	return s
+}
+
+// Held reports whether a snapshot is held.
+func (s *Survey) Held(n format.Name) bool { return s.held[n] }
+
+// Empty reports whether there is nothing at all.
+func (s *Survey) Empty() bool {
+	return len(s.Snapshots) == 0 && len(s.announcements) == 0 && len(s.orphans) == 0
+}
+
+// A grade says what a snapshot is good for.
+type grade int
+
+const (
+	useless grade = iota // damaged, without what it rests on, or of an unknown kind
+	unsure               // what it rests on is damaged, and it was not proved since, or may be about to be deleted
+	sure
+)
+
+// grades grades every snapshot. That it is announced itself does not matter.
+func (s *Survey) grades() []grade {
+	type path struct {
+		whole, doomed, damaged bool
+
+		found format.Time // when damage was last
+	}
+	grades := make([]grade, len(s.Snapshots))
+	paths := make(map[format.ID]path, len(s.Snapshots))
+	for i, snap := range s.Snapshots { // a parent comes before its children
+		standing := s.Standing[snap.Name]
+		below := path{whole: true}
+		if snap.HasParent {
+			below = paths[snap.Parent]
+			below.whole = below.whole || snap.Kind == format.Unknown
+		}
+		switch {
+		case !below.whole || standing.Outcome == catalog.Damaged || snap.Kind == format.Unknown:
+		case below.doomed, below.damaged && !(standing.Outcome.Good() && standing.Check.Time > below.found):
+			grades[i] = unsure
+		default:
+			grades[i] = sure
+		}
+		below.doomed = below.doomed || s.announced[snap.Name]
+		if standing.Outcome == catalog.Damaged {
+			below.damaged, below.found = true, max(below.found, standing.Check.Time)
+		}
+		paths[snap.Name.ID] = below
+	}
+	return grades
+}
+
+// spared returns what is not to be deleted though it is announced: the newest good one and the newest
+// proved. Of those who prune at the same time each keeps one of these, but maybe one of which another did not
+// know, or knew better.
+func (s *Survey) spared() Names {
+	spared := Names{}
+	grades := s.grades()
+	spare := func(is func(i int) bool) {
+		for i := range slices.Backward(grades) {
+			n := s.Snapshots[i].Name
+			switch {
+			case grades[i] == useless || !is(i):
+			case s.announced[n]:
+				spared[n] = true
+				return
+			case grades[i] == sure:
+				return
+			}
+		}
+	}
+	spare(func(int) bool { return true })
+	spare(func(i int) bool { return s.Standing[s.Snapshots[i].Name].Outcome.Good() })
+	return spared
+}
