@@ -1,0 +1,185 @@
+// Package survey tells how the databases in a store stand: how old their newest snapshots are, when these
+// were last proved, what is damaged or missing, and what to prove next. It restores and changes nothing.
+//
+// Start with [List]. What is concluded from a listing, as by [Database.Status] and [Sample], is pure.
+package survey
+
+import (
+	"cmp"
+	"context"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/litestash/litestash/catalog"
+	"github.com/litestash/litestash/format"
+	"github.com/litestash/litestash/store"
+)
+
+// A Database is what listings tell of a database.
+type Database struct {
+	Name      string
+	Snapshots []catalog.Snapshot // oldest first; none if there are only proofs of some that are gone
+	Proofs    []catalog.Proof    // as [catalog.Proofs] returns them
+}
+
+// List lists the store once, and the proofs in it once, and returns all databases by name.
+func List(ctx context.Context, st store.Store) ([]Database, error) {
+	found := map[string]*Database{}
+	at := func(name string) *Database {
+		if found[name] == nil {
+			found[name] = &Database{Name: name}
+		}
+		return found[name]
+	}
+	// The proofs first: one of a snapshot that is pushed in between would be of none.
+	for p, err := range catalog.AllProofs(ctx, st) {
+		if err != nil {
+			return nil, err
+		}
+		d := at(p.Database)
+		d.Proofs = append(d.Proofs, p)
+	}
+	histories, err := catalog.ListAll(ctx, st)
+	if err != nil {
+		return nil, err
+	}
+	for _, h := range histories {
+		at(h[0].Database).Snapshots = h
+	}
+	all := make([]Database, 0, len(found))
+	for _, name := range slices.Sorted(maps.Keys(found)) {
+		all = append(all, *found[name])
+	}
+	return all, nil
+}
+
+// Look lists one database and its proofs. One that has neither is a [catalog.NotFoundError].
+func Look(ctx context.Context, st store.Store, name string) (Database, error) {
+	d := Database{Name: name}
+	var err error
+	if d.Proofs, err = catalog.Proofs(ctx, st, name); err != nil {
+		return d, err
+	}
+	d.Snapshots, err = catalog.List(ctx, st, name)
+	if _, none := err.(*catalog.NotFoundError); none && len(d.Proofs) > 0 {
+		err = nil
+	}
+	return d, err
+}
+
+// Newest returns the newest snapshot, or nil.
+func (d *Database) Newest() *catalog.Snapshot {
+	if n := len(d.Snapshots); n > 0 {
+		return &d.Snapshots[n-1]
+	}
+	return nil
+}
+
+// byID returns the snapshots by their ids.
+func (d *Database) byID() map[format.ID]*catalog.Snapshot {
+	all := make(map[format.ID]*catalog.Snapshot, len(d.Snapshots))
+	for i := range d.Snapshots {
+		all[d.Snapshots[i].Name.ID] = &d.Snapshots[i]
+	}
+	return all
+}
+
+// path returns what a snapshot rests on, itself first, and whether all of that is there.
+func path(byID map[format.ID]*catalog.Snapshot, s *catalog.Snapshot) (links []*catalog.Snapshot, whole bool) {
+	for links = append(links, s); s.HasParent; links = append(links, s) {
+		parent := byID[s.Parent]
+		if parent == nil || parent.Name.Time >= s.Name.Time { // none is at or before its parent
+			return links, false
+		}
+		s = parent
+	}
+	return links, true
+}
+
+// covers returns up to when a check tells of the database: it is about the state that its snapshot is of,
+// which is the database's until the next snapshot was taken. It returns false if the snapshot is gone.
+func (d *Database) covers(p *catalog.Proof) (format.Time, bool) {
+	i, ok := slices.BinarySearchFunc(d.Snapshots, p.Snapshot, func(s catalog.Snapshot, n format.Name) int { return s.Name.Compare(n) })
+	if !ok {
+		return 0, false
+	}
+	until := max(p.Check.Time, p.Snapshot.Time) // whatever the clock of its host says
+	if i+1 < len(d.Snapshots) {
+		until = min(until, d.Snapshots[i+1].Name.Time)
+	}
+	return until, true
+}
+
+// Sample chooses snapshots to check which together need at most budget bytes to be read: first the newest of
+// each database, those of databases that were checked longest ago first; then, if there is budget left, the
+// others, those that were checked longest ago first. So whoever takes samples again and again comes to the newest
+// of all. It also returns how many databases need more than the budget, so that they will never be chosen.
+func Sample(databases []Database, budget int64) (chosen []catalog.Snapshot, tooLarge int) {
+	var newest, others []candidate
+	for i := range databases {
+		n, o := candidates(&databases[i])
+		newest, others = append(newest, n...), append(others, o...)
+	}
+	left := budget
+	for _, all := range [][]candidate{newest, others} {
+		slices.SortFunc(all, candidate.compare)
+		for _, c := range all {
+			if cost := c.cost(); cost <= left {
+				chosen = append(chosen, *c.snapshot)
+				left -= cost
+			}
+		}
+	}
+	for _, c := range newest {
+		if c.cost() > budget {
+			tooLarge++
+		}
+	}
+	return chosen, tooLarge
+}
+
+// A candidate is a snapshot that may be chosen for a check.
+type candidate struct {
+	snapshot *catalog.Snapshot
+	byID     map[format.ID]*catalog.Snapshot
+	checked  format.Time // when it was last; of the newest, up to when checks tell of the database; 0 is never
+}
+
+// candidates returns the newest snapshot of a database, if there is one, and the others.
+func candidates(d *Database) (newest, others []candidate) {
+	byID, last, covered := d.byID(), map[format.Name]format.Time{}, format.Time(0)
+	for i := range d.Proofs {
+		p := &d.Proofs[i]
+		last[p.Snapshot] = max(last[p.Snapshot], p.Check.Time)
+		if until, ok := d.covers(p); ok {
+			covered = max(covered, until)
+		}
+	}
+	for i := len(d.Snapshots) - 1; i >= 0; i-- {
+		s := &d.Snapshots[i]
+		switch {
+		case s.Kind == format.Unknown: // a later version may check it
+		case newest == nil:
+			newest = []candidate{{s, byID, covered}}
+		default:
+			others = append(others, candidate{s, byID, last[s.Name]})
+		}
+	}
+	return newest, others
+}
+
+// compare puts what was checked longest ago first, and of what never was the newest.
+func (c candidate) compare(o candidate) int {
+	return cmp.Or(cmp.Compare(c.checked, o.checked), cmp.Compare(o.snapshot.Name.Time, c.snapshot.Name.Time),
+		strings.Compare(c.snapshot.Database, o.snapshot.Database), o.snapshot.Name.Compare(c.snapshot.Name))
+}
+
+// cost returns at most how many bytes have to be read to restore the snapshot.
+func (c candidate) cost() (bytes int64) {
+	links, _ := path(c.byID, c.snapshot)
+	for _, l := range links {
+		bytes += l.Object.Size
+	}
+	return bytes
+}

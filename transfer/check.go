@@ -1,0 +1,188 @@
+package transfer
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"io"
+
+	"github.com/litestash/litestash/catalog"
+	"github.com/litestash/litestash/format"
+	"github.com/litestash/litestash/store"
+)
+
+// A checker lets the bytes of an object through, a frame at a time, as far as they are right: each page has
+// its hash, in a full the hashes make the root, and the rest is what was read and checked before. Whether the
+// hashes of a delta make its root only the page tables of all its chain could tell. It is an [io.Reader] that
+// ends without an error only if all was right, and is not for concurrent use.
+type checker struct {
+	ctx  context.Context
+	from store.Store
+	snap catalog.Snapshot
+	tail *format.Tail
+	end  []byte // the last bytes of the object
+	body io.Reader
+
+	next  int    // frame, counted from the header
+	frame []byte // what is left of the one that was checked last
+	buf   []byte
+	pages []byte
+
+	dec     *format.Decompressor
+	hasher  *format.PageHasher
+	root    *format.RootHasher
+	sums    [][sha256.Size]byte // of the page table segments that were read
+	segment *format.Segment     // the last of them
+	err     error
+}
+
+func newChecker(ctx context.Context, from store.Store, snap catalog.Snapshot, tail *format.Tail, end []byte, body io.Reader) *checker {
+	x := tail.Index
+	return &checker{
+		ctx: ctx, from: from, snap: snap, tail: tail, end: end, body: body,
+		hasher: format.NewPageHasher(x.Salt),
+		root:   format.NewRootHasher(x.PageSize, x.Pages, x.Salt),
+	}
+}
+
+func (c *checker) Read(p []byte) (int, error) {
+	for len(c.frame) == 0 && c.err == nil {
+		c.err = c.load()
+	}
+	if len(c.frame) == 0 {
+		return 0, c.err
+	}
+	n := copy(p, c.frame)
+	c.frame = c.frame[n:]
+	return n, nil
+}
+
+// Close releases the decompressor.
+func (c *checker) Close() error {
+	if c.dec != nil {
+		c.dec.Close()
+	}
+	return nil
+}
+
+// load reads the next frame and checks it. The index and the seek table are one to it.
+func (c *checker) load() error {
+	t, i := c.tail, c.next
+	c.next++
+	if i == 0 {
+		return c.pass(t.Header, c.checkHeader)
+	}
+	if i--; i < len(t.Data) {
+		return c.pass(t.Data[i], func(b []byte) error { return c.checkData(i, b) })
+	}
+	if i -= len(t.Data); i < len(t.Segments) {
+		return c.pass(t.Segments[i], func(b []byte) error { return c.checkSegment(i, b) })
+	}
+	if i > len(t.Segments) {
+		return io.EOF
+	}
+	last := t.Header
+	for _, s := range [][]format.Span{t.Data, t.Segments} {
+		if len(s) > 0 {
+			last = s[len(s)-1]
+		}
+	}
+	return c.pass(format.Span{Off: last.End(), Len: c.snap.Object.Size - last.End()}, c.checkEnd)
+}
+
+// pass reads a range, which is the next of the body, and lets it through if check does.
+func (c *checker) pass(s format.Span, check func([]byte) error) error {
+	if int64(cap(c.buf)) < s.Len {
+		c.buf = make([]byte, s.Len)
+	}
+	b := c.buf[:s.Len]
+	if _, err := io.ReadFull(c.body, b); err != nil {
+		if err == io.EOF {
+			err = io.ErrUnexpectedEOF
+		}
+		return err
+	}
+	if err := check(b); err != nil {
+		return err
+	}
+	c.frame = b
+	return nil
+}
+
+func (c *checker) checkHeader(b []byte) error {
+	h, err := format.ParseHeader(b)
+	if err == nil && *h != c.tail.Index.Header {
+		err = fmt.Errorf("%w: header and index disagree", format.ErrDamaged)
+	}
+	return err
+}
+
+func (c *checker) checkData(i int, stored []byte) error {
+	size := c.tail.Index.PageSize
+	first := i * (format.FrameSize / size) // page of those that are carried
+	for len(c.sums) <= first/format.SegmentPages {
+		if err := c.readSegment(); err != nil {
+			return err
+		}
+	}
+	at := first % format.SegmentPages
+	if format.Checksum(stored) != c.segment.Frames[at/(format.FrameSize/size)] {
+		return fmt.Errorf("%w: checksum of data frame %d", format.ErrDamaged, i)
+	}
+	if c.dec == nil {
+		c.dec, c.pages = format.NewDecompressor(), make([]byte, format.FrameSize)
+	}
+	pages := c.pages[:c.tail.FrameLen(i)]
+	if err := c.dec.Decompress(pages, stored); err != nil {
+		return fmt.Errorf("data frame %d: %w", i, err)
+	}
+	for n := 0; n < len(pages)/size; n++ {
+		if c.hasher.Hash(pages[n*size:(n+1)*size]) != c.segment.Hashes[at+n] {
+			return fmt.Errorf("%w: page %d of data frame %d", format.ErrDamaged, n, i)
+		}
+	}
+	return nil
+}
+
+// readSegment reads the next segment of the page table, ahead of where it is in the object.
+func (c *checker) readSegment() error {
+	i := len(c.sums)
+	frame, err := c.read(c.tail.Segments[i])
+	if err != nil {
+		return err
+	}
+	if c.segment, err = format.ParseSegment(frame, c.tail, i); err != nil {
+		return err
+	}
+	for _, h := range c.segment.Hashes {
+		c.root.Write(h[:])
+	}
+	c.sums = append(c.sums, sha256.Sum256(frame))
+	return nil
+}
+
+// read returns a range of the object, from memory if it is at its end.
+func (c *checker) read(s format.Span) ([]byte, error) {
+	if from := s.Off - (c.snap.Object.Size - int64(len(c.end))); from >= 0 {
+		return c.end[from : from+s.Len], nil
+	}
+	return catalog.ReadRange(c.ctx, c.from, c.snap.Object, s)
+}
+
+func (c *checker) checkSegment(i int, b []byte) error {
+	if sha256.Sum256(b) != c.sums[i] {
+		return fmt.Errorf("%w: page table segment %d is another the second time", format.ErrDamaged, i)
+	}
+	return nil
+}
+
+func (c *checker) checkEnd(b []byte) error {
+	if !bytes.Equal(b, c.end[len(c.end)-len(b):]) {
+		return fmt.Errorf("%w: the end is another the second time", format.ErrDamaged)
+	}
+	if c.snap.Kind == format.Full && c.root.Sum() != c.tail.Index.Root {
+		return fmt.Errorf("%w: the page hashes do not make the root", format.ErrDamaged)
+	}
+	return nil
+}
