@@ -1,0 +1,259 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestKillChain kills push, watch and delete at random moments while snapshots rest on others. What is listed
+// then has to verify, and what was claimed has to be so; then another push has to store what is there, and a
+// deletion has to end what another one began.
+func TestKillChain(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name string
+		kill func(*chainKiller)
+		all  [][]string // in one of each a kill has to have found the command
+	}{
+		{"push", (*chainKiller).killPush, [][]string{{"before"}, {"stored", "ended"}}},
+		{"watch", (*chainKiller).killWatch, [][]string{{"before"}, {"stored"}}},
+		{"delete", (*chainKiller).killDelete, [][]string{{"before"}, {"announced", "deleted"}}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			k := newChainKiller(t)
+			for range kills() {
+				c.kill(k)
+			}
+			t.Logf("%s when it was killed: %v", c.name, k.found)
+			for _, states := range c.all {
+				k.found.expect(t, kills()/50, states...)
+			}
+		})
+	}
+}
+
+// A chainKiller has a database that changes a little between two pushes.
+type chainKiller struct {
+	*watchRig
+	t       *testing.T
+	rnd     *rand.Rand
+	usual   time.Duration   // that a command takes
+	known   map[string]bool // snapshots that verified and may still
+	found   outcomes
+	changes int
+}
+
+func newChainKiller(t *testing.T) *chainKiller {
+	t.Helper()
+	k := &chainKiller{watchRig: newWatchRig(t), t: t, rnd: newRand(t), known: map[string]bool{}, found: outcomes{}}
+	sh(t, k.db, "PRAGMA journal_mode=WAL", fill("old", 5000))
+	k.push()
+	k.usual = durationOf(t, func() {
+		k.change()
+		if code, _ := startLite(t, append([]string{"push", k.db}, k.global()...)...).wait(t, time.Minute); code != 0 {
+			t.Fatal("push fails when nobody kills it")
+		}
+	})
+	return k
+}
+
+// change changes a few pages.
+func (k *chainKiller) change() {
+	k.t.Helper()
+	k.changes++
+	sh(k.t, k.db, fmt.Sprintf("UPDATE noise SET bytes = randomblob(100) WHERE id BETWEEN %d AND %[1]d + 200; UPDATE words SET word = %d", k.rnd.IntN(4800), k.changes))
+}
+
+// push pushes and returns the new snapshot.
+func (k *chainKiller) push() string {
+	k.t.Helper()
+	return strings.TrimSpace(mustLite(k.t, append([]string{"push", "-q", "--even-unchanged", k.db}, k.global()...)...))
+}
+
+// killed starts a command and kills it at a random moment.
+func (k *chainKiller) killed(args ...string) (p *process, code int, killed bool) {
+	k.t.Helper()
+	start := time.Now()
+	p = startLite(k.t, append(args, k.global()...)...)
+	code, killed = p.killAfter(k.t, time.Duration(k.rnd.Int64N(int64(k.usual)*13/10)))
+	if !killed {
+		k.usual = (3*k.usual + time.Since(start)) / 4 // hosts are busy for a while, and commands differ
+	}
+	return p, code, killed
+}
+
+// verify verifies what is listed and returns it. What was verified is not read again, unless something may have
+// been deleted that it rests on.
+func (k *chainKiller) verify(again bool) []string {
+	k.t.Helper()
+	names := snapshotsIn(k.t, k.store, "app.db")
+	for _, name := range names {
+		if again || !k.known[name] {
+			mustLite(k.t, append([]string{"verify", "app.db", "--at", name, "--check", "none"}, k.global()...)...)
+			k.known[name] = true
+		}
+	}
+	return names
+}
+
+// heal pushes and checks that the newest snapshot is what the database holds.
+func (k *chainKiller) heal() {
+	k.t.Helper()
+	name := k.push()
+	if names := k.verify(false); names[len(names)-1] != name {
+		k.t.Fatalf("push stored %s, and the newest of %q is another", name, names)
+	}
+	if got, want := k.restored(k.t, "SELECT word FROM words"), fmt.Sprint(k.changes); got != want {
+		k.t.Fatalf("%s holds %q, want %s", name, got, want)
+	}
+	left, err := leftovers(k.dir)
+	if err != nil {
+		k.t.Fatal(err)
+	}
+	if len(left) > 0 {
+		k.t.Fatalf("left behind: %q", left)
+	}
+	if k.rnd.IntN(10) == 0 { // or it would become long
+		k.deleteAll()
+	}
+}
+
+// deleteAll deletes all but a full that is stored for that.
+func (k *chainKiller) deleteAll() {
+	k.t.Helper()
+	old := snapshotsIn(k.t, k.store, "app.db")
+	mustLite(k.t, append([]string{"push", "--full", k.db}, k.global()...)...)
+	mustLite(k.t, append(append([]string{"delete", "app.db"}, old...), k.global()...)...)
+}
+
+// expect notes in which state a kill found a command that claims to have stored some snapshots.
+func (k *chainKiller) expect(before, claims []string, p *process, killed bool) {
+	k.t.Helper()
+	after := k.verify(false)
+	for _, name := range claims {
+		if !slices.Contains(after, name) {
+			k.t.Fatalf("%q claimed %s, and %q are listed", p.Args, name, after)
+		}
+	}
+	switch {
+	case !killed:
+		k.found["ended"]++
+	case len(after) > len(before):
+		k.found["stored"]++
+	default:
+		k.found["before"]++
+	}
+}
+
+func (k *chainKiller) killPush() {
+	k.change()
+	before := snapshotsIn(k.t, k.store, "app.db")
+	p, code, killed := k.killed("push", "-q", k.db)
+	claims := strings.Fields(p.out.String())
+	if !killed && (code != 0 || len(claims) != 1) {
+		k.t.Fatalf("push exits with %d and claims %q: %s", code, claims, p.errs.String())
+	}
+	k.expect(before, claims, p, killed)
+	k.heal()
+}
+
+func (k *chainKiller) killWatch() {
+	k.change()
+	before := snapshotsIn(k.t, k.store, "app.db")
+	p, _, killed := k.killed("watch", k.db, "--every", "1s", "--json")
+	if !killed {
+		k.t.Fatalf("watch ended by itself: %s", p.errs.String())
+	}
+	var claims []string
+	for line := range bytes.Lines(p.errs.Bytes()) {
+		var record struct{ Msg, Snapshot string }
+		if json.Unmarshal(line, &record) == nil && record.Msg == "snapshot stored" {
+			claims = append(claims, record.Snapshot)
+		}
+	}
+	k.expect(before, claims, p, true)
+	k.heal()
+}
+
+// announced reports whether a snapshot is announced to be deleted. There may be announcements of others, of
+// which all is gone: the next deletion withdraws them.
+func (k *chainKiller) announced(name string) bool {
+	k.t.Helper()
+	files, err := filepath.Glob(filepath.Join(k.store, ".litestash", "announced", "app.db", "*.json"))
+	if err != nil {
+		k.t.Fatal(err)
+	}
+	for _, f := range files {
+		text, err := os.ReadFile(f)
+		if err != nil {
+			k.t.Fatal(err)
+		}
+		if strings.Contains(string(text), name) {
+			return true
+		}
+	}
+	return false
+}
+
+// killDelete kills a deletion of snapshots with all that rests on them.
+func (k *chainKiller) killDelete() {
+	k.t.Helper()
+	for range 2 {
+		k.change()
+		k.push()
+	}
+	before := k.verify(false)
+	doomed := before[1+k.rnd.IntN(len(before)-1):]
+	p, code, killed := k.killed(append([]string{"delete", "app.db"}, doomed...)...)
+	if !killed && code != 0 {
+		k.t.Fatalf("delete exits with %d: %s", code, p.errs.String())
+	}
+	left := k.verify(true)
+	announced := k.announced(doomed[0])
+	gone := len(before) - len(left)
+	for line := range strings.Lines(p.out.String()) {
+		name := strings.TrimSuffix(strings.Fields(line)[1], ",")
+		if slices.Contains(left, name) {
+			k.t.Fatalf("delete claimed %s, and it is there", name)
+		}
+	}
+	switch {
+	case !killed && gone != len(doomed):
+		k.t.Fatalf("delete ended, and %d of %d are gone", gone, len(doomed))
+	case !killed:
+		k.found["ended"]++
+	case gone > 0:
+		k.found["deleted"]++
+	case announced:
+		k.found["announced"]++
+	default:
+		k.found["before"]++
+	}
+
+	// A push in between misses none, builds on none that is about to go, and lets what is left of them go.
+	k.change()
+	pushed := k.push()
+	if announced {
+		// What the push stored first, if another one replaces it, rests on what is to go.
+		again := slices.DeleteFunc(snapshotsIn(k.t, k.store, "app.db"), func(name string) bool {
+			return name == pushed || slices.Contains(before, name) && !slices.Contains(doomed, name)
+		})
+		if len(again) > 0 {
+			mustLite(k.t, append(append([]string{"delete", "app.db"}, again...), k.global()...)...)
+		}
+		left = k.verify(true)
+		if !slices.Contains(left, pushed) || slices.ContainsFunc(doomed, func(name string) bool { return slices.Contains(left, name) }) {
+			k.t.Fatalf("%q were deleted, and %s pushed, and there are %q", doomed, pushed, left)
+		}
+	}
+	k.heal()
+}

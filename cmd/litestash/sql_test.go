@@ -1,0 +1,245 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// A sqlWriter runs random SQL in a sqlite3 shell on a database of a random schema. What it runs depends on
+// the random numbers alone.
+type sqlWriter struct {
+	t      *testing.T
+	rnd    *rand.Rand
+	path   string
+	schema schema
+	shell  *liveShell
+}
+
+// A schema is what a sqlWriter has to know of its database. The columns of all tables are id, a text, b, an
+// integer, and c, a blob, and some have more.
+type schema struct {
+	mode    string // of the journal
+	page    int    // bytes; not in WAL mode
+	tables  []string
+	indexes []string
+	made    int // tables and indexes, for their names
+}
+
+func (s schema) clone() schema {
+	s.tables, s.indexes = slices.Clone(s.tables), slices.Clone(s.indexes)
+	return s
+}
+
+// newSQLWriter returns a writer to a database of 0 bytes.
+func newSQLWriter(t *testing.T, rnd *rand.Rand, path string) *sqlWriter {
+	t.Helper()
+	if err := os.WriteFile(path, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	w := &sqlWriter{t: t, rnd: rnd, path: path, schema: schema{mode: "DELETE", page: 512 << rnd.IntN(4)}}
+	t.Cleanup(func() {
+		if w.shell != nil {
+			w.shell.kill()
+		}
+	})
+	return w
+}
+
+// do runs SQL or commands of the shell.
+func (w *sqlWriter) do(format string, args ...any) {
+	w.t.Helper()
+	if w.shell == nil {
+		var err error
+		if w.shell, err = startShell(w.path, "PRAGMA synchronous=OFF; PRAGMA cache_spill=20"); err != nil {
+			w.t.Fatal(err)
+		}
+		w.do("PRAGMA page_size=%d; PRAGMA journal_mode=%s;", w.schema.page, w.schema.mode)
+	}
+	if err := w.shell.do(fmt.Sprintf(format, args...)); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// backup returns what SQLite's own backup makes of the database. It is made of a copy of the files by another
+// process: the writer's cache has something else in free pages than the file, and whoever is the last to close
+// the database itself would remove the -wal.
+func (w *sqlWriter) backup() []byte {
+	w.t.Helper()
+	dir := filepath.Dir(w.path)
+	files, out := filepath.Join(dir, "copy"), filepath.Join(dir, "backup")
+	defer os.Remove(out)
+	for _, suffix := range []string{"", "-wal"} {
+		b, err := os.ReadFile(w.path + suffix)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err == nil {
+			err = os.WriteFile(files+suffix, b, 0o600)
+		}
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		defer os.Remove(files + suffix)
+	}
+	if pages := sh(w.t, files, "PRAGMA page_count", ".backup '"+out+"'"); pages == "0\n" {
+		return []byte{} // of which the backup is a database without tables
+	}
+	image, err := os.ReadFile(out)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return image
+}
+
+// change runs one step, which may change nothing.
+func (w *sqlWriter) change() {
+	s := &w.schema
+	switch n := w.rnd.IntN(200); {
+	case len(s.tables) == 0 && n < 60: // nothing: it has 0 bytes
+	case len(s.tables) == 0 || len(s.tables) < 6 && n < 4:
+		w.createTable()
+	case n < 50:
+		w.insert(w.table(), 1+w.rnd.IntN(8))
+	case n < 100:
+		w.do("%s", w.update())
+	case n < 110:
+		w.do("DELETE FROM %s WHERE id BETWEEN %d AND %d;", w.table(), w.rnd.IntN(300), w.rnd.IntN(300))
+	case n < 120:
+		w.blob()
+	case n < 126:
+		w.createIndex()
+	case n < 132:
+		w.drop()
+	case n < 134:
+		w.do("VACUUM;")
+	case n < 136:
+		w.do("PRAGMA auto_vacuum=%d; VACUUM;", w.rnd.IntN(3))
+	case n < 144:
+		w.do("PRAGMA incremental_vacuum(%d);", 1+w.rnd.IntN(10))
+	case n < 154:
+		s.mode = w.pick("WAL", "WAL", "WAL", "DELETE", "TRUNCATE", "PERSIST", "MEMORY")
+		w.do("PRAGMA journal_mode=%s;", s.mode)
+	case n < 155:
+		s.page = 512 << w.rnd.IntN(4)
+		w.do("PRAGMA journal_mode=DELETE; PRAGMA page_size=%d; VACUUM; PRAGMA journal_mode=%s;", s.page, s.mode)
+	case n < 158:
+		w.do("BEGIN; %s DELETE FROM %s; ROLLBACK;", w.update(), w.table())
+	case n < 162:
+		w.do("BEGIN; %s SAVEPOINT s; %s ROLLBACK TO s; %s COMMIT;", w.update(), w.update(), w.update())
+	case n < 165:
+		w.do("PRAGMA user_version=%d; PRAGMA application_id=%d;", w.rnd.IntN(3), w.rnd.IntN(3))
+	case n < 172:
+		w.do("PRAGMA wal_checkpoint(%s);", w.pick("PASSIVE", "FULL", "RESTART", "TRUNCATE"))
+	case n < 176:
+		w.leave((*liveShell).end)
+	case n < 180:
+		w.leave((*liveShell).kill)
+	default: // nothing
+	}
+}
+
+// leave ends the shell in one way or another; the next step starts another.
+func (w *sqlWriter) leave(how func(*liveShell) error) {
+	if w.shell == nil {
+		return
+	}
+	if err := how(w.shell); err != nil {
+		w.t.Fatal(err)
+	}
+	w.shell = nil
+}
+
+func (w *sqlWriter) pick(from ...string) string { return from[w.rnd.IntN(len(from))] }
+
+func (w *sqlWriter) table() string { return w.pick(w.schema.tables...) }
+
+func (w *sqlWriter) name(kind string) string {
+	w.schema.made++
+	return fmt.Sprintf("%s%d", kind, w.schema.made)
+}
+
+func (w *sqlWriter) createTable() {
+	name := w.name("t")
+	switch w.rnd.IntN(5) {
+	case 0:
+		w.do("CREATE TABLE %s (id INTEGER PRIMARY KEY, a TEXT, b INT, c BLOB);", name)
+	case 1:
+		w.do("CREATE TABLE %s (a TEXT, id INT, b INT, c BLOB, PRIMARY KEY (a, id)) WITHOUT ROWID;", name)
+	case 2:
+		w.do("CREATE TABLE %s (id INTEGER PRIMARY KEY AUTOINCREMENT, a TEXT UNIQUE, b INT, c BLOB, long GENERATED ALWAYS AS (a || a) STORED);", name)
+	case 3:
+		w.do("CREATE TABLE %s (c BLOB, id INT, a TEXT COLLATE NOCASE, b INT DEFAULT 7); CREATE INDEX %[1]s_ab ON %[1]s (a, b) WHERE b > 0;", name)
+	case 4:
+		name = w.name("fts")
+		w.do("CREATE VIRTUAL TABLE %s USING fts5 (id, a, b, c);", name)
+	}
+	w.schema.tables = append(w.schema.tables, name)
+	w.insert(name, 100+w.rnd.IntN(300))
+}
+
+// insert adds n rows.
+func (w *sqlWriter) insert(table string, n int) {
+	w.do(`WITH RECURSIVE r (i, x) AS (SELECT %d, %d UNION ALL SELECT i + 1, (x * 1103515245 + 12345) %% 2147483648 FROM r LIMIT %d)
+		INSERT OR REPLACE INTO %s (id, a, b, c) SELECT i, printf('%%08x %%d', x, i), x %% 1000, CAST(printf('%%.*c', x %% %d, char(65 + x %% 26)) AS BLOB) FROM r;`,
+		w.rnd.IntN(500), w.rnd.Uint32()>>1, n, table, 1+w.rnd.IntN(200))
+}
+
+// update returns SQL that changes some rows. The first way back is the same again.
+func (w *sqlWriter) update() string {
+	which := fmt.Sprintf("WHERE id = %d", w.rnd.IntN(300))
+	if w.rnd.IntN(6) == 0 {
+		which = fmt.Sprintf("WHERE id %% %d = %d", 2+w.rnd.IntN(40), w.rnd.IntN(2))
+	}
+	switch w.rnd.IntN(3) {
+	case 0:
+		return fmt.Sprintf("UPDATE %s SET b = -b %s;", w.table(), which)
+	case 1:
+		return fmt.Sprintf("UPDATE %s SET c = zeroblob(%d) %s;", w.table(), w.rnd.IntN(300), which)
+	}
+	return fmt.Sprintf("UPDATE OR IGNORE %s SET a = a || '%d' %s;", w.table(), w.rnd.IntN(100), which)
+}
+
+// blob stores one that does not compress, over many pages.
+func (w *sqlWriter) blob() {
+	b := make([]byte, w.rnd.IntN(10_000))
+	for i := range b {
+		b[i] = byte(w.rnd.Uint32())
+	}
+	w.do("INSERT OR REPLACE INTO %s (id, a, b, c) VALUES (%d, 'blob', 1, x'%x');", w.table(), w.rnd.IntN(20), b)
+}
+
+func (w *sqlWriter) createIndex() {
+	table := w.table()
+	if strings.HasPrefix(table, "fts") {
+		w.do("INSERT INTO %s (%[1]s) VALUES ('optimize');", table)
+		return
+	}
+	name := w.name(table + "_i")
+	w.do("CREATE INDEX %s ON %s (%s);", name, table, w.pick("a", "b", "b, a", "c", "length(c)"))
+	w.schema.indexes = append(w.schema.indexes, name)
+}
+
+// drop removes an index or, if there are several, a table.
+func (w *sqlWriter) drop() {
+	s := &w.schema
+	switch {
+	case len(s.indexes) > 0 && w.rnd.IntN(2) == 0:
+		i := w.rnd.IntN(len(s.indexes))
+		w.do("DROP INDEX %s;", s.indexes[i])
+		s.indexes = slices.Delete(s.indexes, i, i+1)
+	case len(s.tables) > 2:
+		i := w.rnd.IntN(len(s.tables))
+		w.do("DROP TABLE %s;", s.tables[i])
+		s.indexes = slices.DeleteFunc(s.indexes, func(index string) bool { return strings.HasPrefix(index, s.tables[i]+"_") })
+		s.tables = slices.Delete(s.tables, i, i+1)
+	default:
+		w.do("REINDEX;")
+	}
+}

@@ -1,0 +1,326 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/litestash/litestash/internal/ui"
+	"github.com/litestash/litestash/retention"
+	"github.com/litestash/litestash/snapshot"
+	"github.com/litestash/litestash/store"
+	"github.com/litestash/litestash/upload"
+	"github.com/litestash/litestash/watch"
+)
+
+func (p *program) watchCommand() *cli.Command {
+	return &cli.Command{
+		Name:      "watch",
+		Usage:     "push each database whenever it has changed, until stopped",
+		ArgsUsage: "DB...",
+		Description: "Looks at each database file DB again and again, and stores a snapshot of it when something has been\n" +
+			"committed. One that nobody writes to is not read, and the store is asked once an hour whether the\n" +
+			"newest snapshot is there. A file that does not exist yet is waited for. What is done is logged on\n" +
+			"standard error. SIGINT and SIGTERM end it, with 0, after a last snapshot of what has changed.",
+		Flags: append(append(pushFlags(), keepFlags()...),
+			&cli.StringFlag{Name: "every", Value: "10s", Usage: "look at each database every `TIME`"},
+			&cli.StringFlag{Name: "confirm-every", Value: "1h", Usage: "make sure every `TIME` that the newest snapshot is still in the store"},
+			&cli.StringFlag{Name: "stop-timeout", Value: "25s", Usage: "when stopped, give the last snapshots `TIME`"},
+			&cli.StringFlag{Name: "exec", Usage: "run `COMMAND` with the shell, pass signals on to it, and end when it ends, with its exit code"},
+			&cli.BoolFlag{Name: "restore-if-missing", Usage: "first restore each database that does not exist; only if the store has no snapshot of it, it begins empty"},
+		),
+		Action: p.watch,
+	}
+}
+
+func (p *program) watch(c *cli.Context) error {
+	if err := wantArgs(c, 1, anyNumber); err != nil {
+		return err
+	}
+	p.logAsService(c.Bool("verbose"))
+	p.startPings(c)
+	sources, err := nameSources(c)
+	if err != nil {
+		return err
+	}
+	opts, err := p.watchOptions(c)
+	if err != nil {
+		return err
+	}
+	shared, err := p.newPusher(c)
+	if err != nil {
+		return err
+	}
+	policy, err := keepPolicy(c)
+	if err != nil {
+		return err
+	}
+	if shared.st, err = p.openStoreWith(c.Context, store.Options{AllowNew: true}); err != nil {
+		return err
+	}
+	if c.Bool("restore-if-missing") {
+		if err := p.restoreMissing(c.Context, sources); err != nil {
+			return err
+		}
+	}
+	pulse, stop := p.startPulse(c.Context, sources)
+	defer stop()
+	ending, end := context.WithCancel(c.Context)
+	defer end()
+	var databases []watch.Database
+	for _, s := range sources {
+		w := &watched{pusher: shared, pulse: pulse, confirmEvery: opts.ConfirmEvery, policy: policy, ending: ending}
+		w.source = s
+		defer w.Close()
+		databases = append(databases, w)
+	}
+	return p.runWatch(c.Context, c.String("exec"), databases, opts, end)
+}
+
+func (p *program) watchOptions(c *cli.Context) (opts watch.Options, err error) {
+	if opts.Every, err = parsePositive(c, "every"); err != nil {
+		return opts, err
+	}
+	if opts.ConfirmEvery, err = parsePositive(c, "confirm-every"); err != nil {
+		return opts, err
+	}
+	if opts.StopTimeout, err = parsePositive(c, "stop-timeout"); err != nil {
+		return opts, err
+	}
+	opts.Fatal = func(err error) bool {
+		switch judge(err).code {
+		case exitUsage, exitRefused, exitLockedOut:
+			return true
+		}
+		return errors.Is(err, store.ErrNoBucket)
+	}
+	opts.Down = func(err error) bool { return judge(err).code == exitUnreachable }
+	opts.Logger = p.log
+	return opts, nil
+}
+
+// logAsService makes everything that is told a record of the log, since nobody sits there: with --json
+// each is a JSON document.
+func (p *program) logAsService(verbose bool) {
+	p.log = newServiceLog(p.ui, verbose)
+	p.ui = ui.New(ui.Options{Out: p.stdout, Err: p.stderr, JSON: p.ui.JSON(), Quiet: p.ui.Quiet(), NoProgress: true})
+}
+
+// runWatch watches until it is stopped, or, if there is a command, runs that and watches until it ends: then it
+// calls end.
+func (p *program) runWatch(ctx context.Context, command string, databases []watch.Database, opts watch.Options, end func()) error {
+	p.log.Info("watching", "databases", len(databases), "every", opts.Every)
+	if command != "" {
+		return p.watchBeside(ctx, command, databases, opts, end)
+	}
+	err := watch.Run(ctx, databases, opts)
+	if err == nil {
+		p.log.Info("stopped")
+	}
+	return p.reported(ctx, err)
+}
+
+// reported makes an error of the last pushes, which have been logged, its exit code. That a signal
+// ended the watch is no error.
+func (p *program) reported(ctx context.Context, err error) error {
+	if err == nil || ctx.Err() == nil {
+		return err
+	}
+	return &reportedError{judge(err).code}
+}
+
+// restoreMissing brings databases back that are not there. That the store has no snapshots of one is the
+// only reason to leave it at that; a store that is not there could be one that is not mounted.
+func (p *program) restoreMissing(ctx context.Context, sources []source) error {
+	st, err := p.openStore(ctx)
+	if err != nil {
+		return err
+	}
+	r := &recovery{p: p, st: st, at: moment{time: time.Now(), latest: true}, check: new(snapshot.Quick), ifMissing: true, ifAny: true}
+	r.opts.TempDir, r.opts.Logger = p.tempDir, p.log
+	if r.opts.Identities, err = p.keys.open(); err != nil {
+		return err
+	}
+	for _, s := range sources {
+		out, err := r.restore(ctx, s.name, s.file)
+		if err != nil {
+			return fmt.Errorf("bring back %s: %w", s.file, err)
+		}
+		p.logRestored(out)
+	}
+	return nil
+}
+
+func (p *program) logRestored(r *restored) {
+	switch r.Skipped {
+	case skippedThere:
+	case skippedNone:
+		p.log.Info("the store has no snapshot of the database: it begins empty", "database", r.Database)
+	default:
+		p.log.Info("database restored", "database", r.Database, "path", r.Path, "snapshot", r.Snapshot, "root", r.Root,
+			"size", r.Size, "check", r.Check, "elapsed", rounded(r.Elapsed))
+	}
+}
+
+// A watched is a database that is watched.
+type watched struct {
+	pusher
+	pulse        *pulse
+	confirmEvery time.Duration
+	policy       retention.Policy
+	ending       context.Context // until the watch is to end
+
+	opened bool
+	pruned time.Time // the hour of the snapshot after which it was pruned last
+	seen   time.Time // when the store was last seen to hold the newest snapshot and all that it rests on
+}
+
+var _ watch.Database = (*watched)(nil)
+
+func (w *watched) Name() string { return w.source.name }
+
+func (w *watched) Look() (string, error) {
+	if _, err := os.Stat(w.source.file); err != nil {
+		return "", err
+	}
+	w.pulse.looked()
+	if !w.opened {
+		return "", nil // it has to be pushed anyway
+	}
+	return snapshot.Look(w.path)
+}
+
+func (w *watched) Push(ctx context.Context) (look string, err error) {
+	look, err = w.pushOnce(ctx)
+	w.beat(err)
+	return look, err
+}
+
+// trouble says what err, which came with a snapshot that is stored, is about.
+func (w *watched) trouble(err error) string {
+	switch {
+	case errors.As(err, new(*upload.LostError)), errors.As(err, new(*upload.DecayError)):
+		return "the store has lost something"
+	case w.damage != nil:
+		return "the database is damaged"
+	}
+	return "the database could not be checked"
+}
+
+// beat tells who is to know it what became of a push. While the database is damaged it is not well.
+func (w *watched) beat(err error) {
+	if err == nil {
+		err = w.damage
+	}
+	w.pulse.pushed(w.Name(), err)
+}
+
+func (w *watched) pushOnce(ctx context.Context) (look string, err error) {
+	if !w.opened {
+		if err := w.open(); err != nil {
+			return "", err
+		}
+		w.opened = true
+	}
+	if time.Since(w.seen) >= w.confirmEvery {
+		w.up.Confirmed = nil
+	}
+	whole := w.up.Confirmed == nil
+	start := time.Now()
+	result, stats, err := w.push(ctx)
+	if result == nil {
+		w.up.Confirmed = nil
+		return "", err
+	}
+	if err != nil { // it is stored, but not all is well
+		w.p.log.Error(w.trouble(err), "database", w.Name(), "err", err)
+		w.pulse.tell(judge(err).code)
+	}
+	w.note(result, whole || result.Why != "")
+	w.logPushed(newPushed(w.source, result, stats, time.Since(start)))
+	if err == nil {
+		w.prune(ctx, result.Snapshot.Name.Time.UTC())
+	}
+	if facts := w.up.Memory.Facts(); facts != nil {
+		look = facts.Look
+	}
+	return look, nil
+}
+
+// note remembers what has been confirmed. The name has been taken over, if that was asked for.
+func (w *watched) note(result *upload.Result, whole bool) {
+	w.up.Confirmed, w.up.Adopt = &result.Snapshot, false
+	if whole {
+		w.seen = time.Now()
+	}
+}
+
+func (w *watched) logPushed(r *pushed) {
+	if r.Unchanged {
+		w.p.log.Debug("unchanged", "database", r.Database, "snapshot", r.Snapshot)
+		return
+	}
+	facts := []any{"database", r.Database, "snapshot", r.Snapshot, "kind", r.Kind, "root", r.Root, "size", r.Size,
+		"pages", r.Carried, "stored", r.Stored, "elapsed", rounded(r.Elapsed), "held", rounded(r.Held)}
+	if r.Why != "" {
+		facts = append(facts, "why", r.Why)
+	}
+	if r.Lock != nil {
+		facts = append(facts, "locked_until", r.Lock.Until)
+	}
+	w.p.log.Info("snapshot stored", facts...)
+}
+
+// prune prunes after the first snapshot of an hour, and after the first since the start: more often
+// would list the store for little. The last pushes before the end do not wait for it: it is cut short then, and
+// the next one goes on from there.
+func (w *watched) prune(ctx context.Context, pushed time.Time) {
+	hour := pushed.Truncate(time.Hour)
+	if w.policy.IsZero() || w.ending.Err() != nil || hour.Equal(w.pruned) {
+		return
+	}
+	w.pruned = hour
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(w.ending, cancel)()
+	r, err := w.p.pruneUnlocked(ctx, w.st, w.Name(), w.policy)
+	switch {
+	case err != nil && w.ending.Err() != nil:
+		w.p.log.Info("pruning was cut short by the end", "database", w.Name(), "err", err)
+	case err != nil:
+		err = &pruneError{w.Name(), err}
+		w.p.log.Error("pruning failed", "database", w.Name(), "err", err, "hint", judge(err).hint)
+	}
+	if r != nil {
+		w.p.log.Info("pruned", "database", w.Name(), "kept", len(r.Plan)-len(r.Gone), "deleted", len(r.Gone), "freed", r.Freed())
+	}
+}
+
+func rounded(seconds float64) time.Duration {
+	return time.Duration(seconds * float64(time.Second)).Round(time.Millisecond)
+}
+
+func (w *watched) Confirm(ctx context.Context) (bool, error) {
+	newest := w.up.Confirmed
+	if newest == nil || time.Since(newest.Name.Time.UTC()) >= w.up.Heartbeat || upload.LockDue(w.up) {
+		return false, nil
+	}
+	ok, err := upload.Confirm(ctx, w.st, *newest)
+	if !ok {
+		w.up.Confirmed = nil // the next push looks for itself
+	}
+	if ok || err != nil {
+		w.beat(err)
+	}
+	return ok, err
+}
+
+func (w *watched) Close() {
+	if w.opened {
+		w.pusher.Close()
+	}
+}
