@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"sync"
 	"testing"
 	"time"
 
@@ -285,14 +286,12 @@ func TestLookIndex(t *testing.T) {
 // A committer is a base that has nothing, and on the way commits once.
 type committer struct {
 	commit func()
+	once   sync.Once
 }
 
 func (c *committer) Same(_ uint32, _ []format.PageHash, same []bool) error {
 	clear(same)
-	if c.commit != nil {
-		c.commit()
-		c.commit = nil
-	}
+	c.once.Do(c.commit) // whoever else comes waits
 	return nil
 }
 

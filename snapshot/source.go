@@ -232,6 +232,12 @@ func (s *source) confirm() error {
 	return nil
 }
 
+// changed reports whether the source is no longer what SQLite was told that it is, so that what SQLite
+// fails with says nothing of the database: a WAL that nobody had open may have been opened and emptied.
+func (s *source) changed() bool {
+	return s.vfs.main != nil && errors.Is(s.confirm(), errChanged)
+}
+
 // close ends what the source holds.
 func (s *source) close() error {
 	err := s.conn.Close() // a transaction ends with it
@@ -256,7 +262,7 @@ func (s *source) explain(ctx context.Context, err error, start time.Time) error 
 	switch {
 	case ctx.Err() != nil:
 		return ctx.Err()
-	case s.vfs.strayed:
+	case s.vfs.strayed, s.changed():
 		return errChanged
 	case errors.Is(err, sqlite3.READONLY_ROLLBACK):
 		return fmt.Errorf("%s: %w", s.path, ErrHotJournal)

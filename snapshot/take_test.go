@@ -228,6 +228,36 @@ func TestOpenedBetween(t *testing.T) {
 	}
 }
 
+// TestTruncatedBetween empties a WAL that is being read as that of a database which nobody has open.
+// SQLite fails then to read what its index promises, which is no damage.
+func TestTruncatedBetween(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "app.db")
+	s := startShell(t, path, 0)
+	s.do(t, `PRAGMA journal_mode=wal; PRAGMA wal_autocheckpoint=0;
+		CREATE TABLE t(a); INSERT INTO t SELECT randomblob(4000) FROM generate_series(1, 10000)`)
+	s.kill()
+	if err := os.Remove(path + "-shm"); err != nil {
+		t.Fatal(err)
+	}
+	c := &committer{commit: func() {
+		out, err := exec.Command("sqlite3", path, "PRAGMA wal_checkpoint(truncate)").CombinedOutput()
+		if err != nil || string(out) != "0|0|0\n" {
+			t.Errorf("the checkpoint says %q, %v", out, err)
+		}
+	}}
+	m, err := Take(t.Context(), path, Options{TempDir: t.TempDir(), Base: c})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	if m.Stats().Restarts == 0 {
+		t.Error("it did not begin again")
+	}
+	if got := run(t, write(t, m), "SELECT count(*) FROM t; PRAGMA integrity_check"); got != "10000\nok" {
+		t.Errorf("the image has %q", got)
+	}
+}
+
 func TestChecksums(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "app.db")
 	conn, err := sqlite3.Open(path)
