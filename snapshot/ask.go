@@ -40,7 +40,7 @@ const foreignKeys = "PRAGMA foreign_key_check"
 
 // Ask asks the database file at path, which must have no side files and must not be used by anybody
 // else. It changes and creates nothing. That something does not hold is an answer, not an error; that a
-// question takes too long is a [context.DeadlineExceeded].
+// question takes too long is a [context.DeadlineExceeded], and that it is none a [NotQueryError].
 func Ask(ctx context.Context, path string, q Questions) ([]Answer, error) {
 	c, err := openCopy(path, q.TempDir)
 	if err != nil {
@@ -82,6 +82,8 @@ func ask(ctx context.Context, conn *sqlite3.Conn, sql string, limit time.Duratio
 		return nil
 	case ctx.Err() != nil:
 		return ctx.Err()
+	case errors.As(err, new(*NotQueryError)):
+		return err
 	}
 	a.Why, a.Holds = complaint(err), false
 	a.Damaged = errors.Is(err, sqlite3.CORRUPT) || errors.Is(err, sqlite3.NOTADB) || errors.Is(err, sqlite3.IOERR)
@@ -136,7 +138,7 @@ func ParseAssertion(sql string) error {
 	if err == nil {
 		return stmt.Close()
 	}
-	var not *notQueryError
+	var not *NotQueryError
 	if errors.As(err, &not) {
 		return err
 	}
@@ -161,10 +163,11 @@ func complaint(err error) string {
 	return strings.TrimPrefix(strings.TrimPrefix(err.Error(), "sqlite3: "), "SQL logic error: ")
 }
 
-// A notQueryError says why a text is not one query.
-type notQueryError struct{ why string }
+// A NotQueryError says why an assertion is not one query that only asks. Of some that is not known before
+// they meet the database.
+type NotQueryError struct{ Why string }
 
-func (e *notQueryError) Error() string { return e.why }
+func (e *NotQueryError) Error() string { return e.Why }
 
 // prepare returns the statement of a query.
 func prepare(conn *sqlite3.Conn, sql string) (*sqlite3.Stmt, error) {
@@ -175,7 +178,7 @@ func prepare(conn *sqlite3.Conn, sql string) (*sqlite3.Stmt, error) {
 	why := ""
 	switch {
 	case stmt == nil:
-		return nil, &notQueryError{"it is no query"}
+		return nil, &NotQueryError{"it is no query"}
 	case strings.Trim(tail, "; \t\r\n") != "":
 		why = "it is more than one query"
 	case !stmt.ReadOnly() || stmt.ColumnCount() == 0:
@@ -184,7 +187,7 @@ func prepare(conn *sqlite3.Conn, sql string) (*sqlite3.Stmt, error) {
 		why = "it has parameters, which nobody fills in"
 	}
 	if why != "" {
-		return nil, errors.Join(&notQueryError{why}, stmt.Close())
+		return nil, errors.Join(&NotQueryError{why}, stmt.Close())
 	}
 	return stmt, nil
 }

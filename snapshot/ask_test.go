@@ -38,9 +38,6 @@ func TestAsk(t *testing.T) {
 		{"SELECT count(*) FROM customers", false, "", "no such table: customers"},
 		{"SELECT magic(id) FROM users", false, "", "no such function: magic"},
 		{"PRAGMA user_version", false, "0", ""},
-		{"DELETE FROM users", false, "", "not only ask"},
-		{"CREATE TEMP TABLE t(a)", false, "", "not only ask"},
-		{"ATTACH 'other.db' AS other", false, "", "not only ask"},
 		{"SELECT 1, printf('%.*c', 1000, 'x')", true, "1," + strings.Repeat("x", 200) + "...", ""},
 		{"SELECT 1, zeroblob(1000)", true, "1,x'" + strings.Repeat("0", 198) + "...", ""},
 	} {
@@ -52,6 +49,12 @@ func TestAsk(t *testing.T) {
 		a := got[0]
 		if a.Query != c.sql || a.Holds != c.holds || strings.Join(a.Values, ",") != c.values || (a.Why == "") != (c.why == "") || !strings.Contains(a.Why, c.why) || a.Damaged {
 			t.Errorf("%s: got %+v", c.sql, a)
+		}
+	}
+	for _, sql := range []string{"DELETE FROM users", "CREATE TEMP TABLE t(a)", "ATTACH 'other.db' AS other", "SELECT 1; SELECT 2", "SELECT ? FROM users", ""} {
+		_, err := Ask(t.Context(), path, Questions{Assertions: []string{"SELECT 1", sql}})
+		if !errors.As(err, new(*NotQueryError)) || !strings.Contains(err.Error(), sql) {
+			t.Errorf("%q: %v", sql, err)
 		}
 	}
 	if after := prints(t, path); before != after {

@@ -109,7 +109,7 @@ func judgeUsage(err error) (verdict, bool) {
 		return verdict{exitUsage, "say what to keep, as in --keep-last 10 --keep-daily 7 --keep-weekly 5; nothing was deleted"}, true
 	case errors.Is(err, errNoStore):
 		return verdict{exitUsage, "name one with --store or LITESTASH_STORE: s3://bucket/prefix, or a directory on another disk"}, true
-	case errors.As(err, &usage):
+	case errors.As(err, &usage), errors.As(err, new(*snapshot.NotQueryError)):
 		return verdict{exitUsage, usageHint}, true
 	case errors.As(err, &storeUsage):
 		return verdict{exitUsage, "a store is s3://bucket/prefix?region=..&endpoint=.. or a directory"}, true
