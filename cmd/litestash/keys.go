@@ -136,6 +136,8 @@ func (k *keyring) recipients(c *cli.Context) (*seal.Recipients, error) {
 		all = append(all, list...)
 	}
 	switch {
+	case len(all) == 0 && k.hasPassphrase() && len(k.identities) > 0:
+		return nil, usagef("the passphrase opens --identity, which says nothing of whom to encrypt for: name --recipient as well, or leave --identity out to encrypt with the passphrase")
 	case len(all) > 0 && k.hasPassphrase() && len(k.identities) == 0:
 		return nil, usagef("--recipient and a passphrase do not go together: a snapshot is encrypted for keys or with a passphrase")
 	case len(all) == 0 && k.hasPassphrase():
