@@ -167,12 +167,16 @@ func (p *program) deleteAll(c *cli.Context) error {
 	if err := p.checkAllLocks(c.Context, st, name); err != nil {
 		return err
 	}
+	forget := func() error { return state.Forget(p.stateDir, fmt.Sprint(st), name) }
+	if err := forget(); err != nil { // as in deleteNamed
+		return err
+	}
 	opts := retention.Options{Deleted: count, EvenHeld: c.Bool("even-held")}
 	out.Versions, err = retention.DeleteAll(c.Context, st, name, opts)
 	if out.Snapshots == 0 && out.Versions == 0 && err != nil {
 		return err
 	}
-	return errors.Join(p.printAllDeleted(out), state.Forget(p.stateDir, fmt.Sprint(st), name), err)
+	return errors.Join(p.printAllDeleted(out), forget(), err)
 }
 
 func (p *program) printAllDeleted(d *allDeleted) error {
