@@ -154,18 +154,31 @@ func parseCheck(key string) (p Proof, rest string, ok bool) {
 }
 
 // Standing returns what is known of each snapshot that proofs, in the order in which they are listed,
-// are about: the newest of its proofs. But damage that was found stands until a check that looks as deep
-// does not find it: a quick check does not tell of indexes that a full one found damaged.
+// are about: the newest of its proofs. But damage that SQLite found stands until a check that looks as deep
+// does not find it, as a quick check does not tell of indexes that a full one found damaged; worse is only
+// that by now the objects are damaged as well.
 func Standing(proofs []Proof) map[format.Name]Proof {
-	all := map[format.Name]Proof{}
+	all, inside := map[format.Name]Proof{}, map[format.Name]Proof{}
 	for _, p := range proofs {
-		if old, ok := all[p.Snapshot]; ok && old.Outcome == Damaged && p.depth() < old.Level {
+		all[p.Snapshot] = p
+		if p.depth() < inside[p.Snapshot].Level || p.rot() {
 			continue
 		}
-		all[p.Snapshot] = p
+		delete(inside, p.Snapshot)
+		if p.Outcome == Damaged {
+			inside[p.Snapshot] = p
+		}
+	}
+	for n, p := range inside {
+		if last := all[n]; !last.rot() {
+			all[n] = p
+		}
 	}
 	return all
 }
+
+// rot reports whether objects are damaged in the store.
+func (p *Proof) rot() bool { return p.Outcome == Damaged && p.Level == LevelPages }
 
 // depth returns how deep a check really looked.
 func (p *Proof) depth() Level {

@@ -153,6 +153,10 @@ func TestStanding(t *testing.T) {
 		{[]proof{{full, catalog.Damaged}, {quick, catalog.Sound}, {full, catalog.Sound}, {quick, catalog.Sound}}, 3},
 		{[]proof{{quick, catalog.Damaged}, {full, catalog.Unchecked}}, 0},
 		{[]proof{{pages, catalog.Damaged}, {full, catalog.Unchecked}}, 1},
+		{[]proof{{full, catalog.Damaged}, {pages, catalog.Damaged}}, 1},
+		{[]proof{{full, catalog.Damaged}, {pages, catalog.Damaged}, {quick, catalog.Sound}}, 0},
+		{[]proof{{quick, catalog.Damaged}, {pages, catalog.Damaged}, {quick, catalog.Sound}}, 2},
+		{[]proof{{full, catalog.Damaged}, {quick, catalog.Damaged}, {quick, catalog.Sound}}, 0},
 		{[]proof{{full, catalog.Unmet}, {quick, catalog.Sound}}, 1},
 		{[]proof{{quick, catalog.Sound}, {quick, catalog.Unmet}}, 1},
 	} {
