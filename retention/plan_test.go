@@ -54,3 +54,28 @@ func TestStrangeKeys(t *testing.T) {
 		}
 	}
 }
+
+// TestSparedBeyondDoubt announces everything beside damage: one that may not restore does not stand for
+// the good one before it.
+func TestSparedBeyondDoubt(t *testing.T) {
+	at := func(i int) format.Name { return format.Name{Time: format.Time(i), ID: format.ID(i)} }
+	var all []catalog.Snapshot
+	for i, suffix := range []string{"full.db.zst", "full.db.zst", "on-" + at(2).ID.String() + ".delta.zst"} {
+		k, ok := format.ParseKey("app.db/" + at(i+1).String() + "." + suffix)
+		if !ok {
+			t.Fatal(suffix)
+		}
+		all = append(all, catalog.Snapshot{Key: k})
+	}
+	damaged := catalog.Proof{Database: "app.db", Snapshot: at(2), Check: at(4), Level: catalog.LevelPages, Outcome: catalog.Damaged}
+	announced := []catalog.Announcement{{Names: []format.Name{at(1), at(2), at(3)}}}
+	s := retention.NewSurvey("app.db", all, announced, nil, []catalog.Proof{damaged})
+	if got := slices.Concat(s.Deletable(nil)...); len(got) != 0 {
+		t.Errorf("%v would be deleted", got)
+	}
+	proved := catalog.Proof{Database: "app.db", Snapshot: at(3), Check: at(5), Level: catalog.LevelQuick, Outcome: catalog.Sound}
+	s = retention.NewSurvey("app.db", all, announced, nil, []catalog.Proof{damaged, proved})
+	if got := slices.Concat(s.Deletable(nil)...); len(got) != 1 || got[0].Name != at(1) {
+		t.Errorf("%v would be deleted, want the first", got)
+	}
+}

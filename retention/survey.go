@@ -92,8 +92,9 @@ func (s *Survey) Empty() bool {
 type grade int
 
 const (
-	useless grade = iota // damaged, without what it rests on, or of an unknown kind
-	unsure               // what it rests on is damaged, and it was not proved since, or may be about to be deleted
+	useless  grade = iota // damaged, without what it rests on, or of an unknown kind
+	doubtful              // what it rests on is damaged, and it was not proved since
+	doomed                // what it rests on may be about to be deleted
 	sure
 )
 
@@ -115,8 +116,10 @@ func (s *Survey) grades() []grade {
 		}
 		switch {
 		case !below.whole || standing.Outcome == catalog.Damaged || snap.Kind == format.Unknown:
-		case below.doomed, below.damaged && !(standing.Outcome.Good() && standing.Check.Time > below.found):
-			grades[i] = unsure
+		case below.damaged && !(standing.Outcome.Good() && standing.Check.Time > below.found):
+			grades[i] = doubtful
+		case below.doomed:
+			grades[i] = doomed
 		default:
 			grades[i] = sure
 		}
@@ -141,8 +144,10 @@ func (s *Survey) spared() Names {
 			switch {
 			case grades[i] == useless || !is(i):
 			case s.announced[n]:
-				spared[n] = true
-				return
+				spared[n] = true // and with it what it rests on
+				if grades[i] != doubtful {
+					return
+				}
 			case grades[i] == sure:
 				return
 			}
