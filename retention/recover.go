@@ -122,9 +122,9 @@ func hashVersion(ctx context.Context, st store.Versioner, v store.Version) (sum 
 	return [sha256.Size]byte(h.Sum(nil)), nil
 }
 
-// Uncover makes ordinary reads see a snapshot as it was created. What lies above it is deleted for good, but
+// uncover makes ordinary reads see a snapshot as it was created. What lies above it is deleted for good, but
 // for what is locked: then a copy is put on top.
-func Uncover(ctx context.Context, st store.Versioner, c Covered) error {
+func uncover(ctx context.Context, st store.Versioner, c Covered) error {
 	locked := false
 	for v, err := range st.Versions(ctx, store.Query{Prefix: c.First.Key, Shallow: true}) {
 		if err != nil {
@@ -170,7 +170,7 @@ func Recover(ctx context.Context, st store.Versioner, database string, since tim
 			continue
 		}
 		g.Go(func() error {
-			if err := Uncover(ctx, st, c); err != nil {
+			if err := uncover(ctx, st, c); err != nil {
 				return fmt.Errorf("bring %v back: %w", c.Key, err)
 			}
 			mu.Lock()
