@@ -19,7 +19,7 @@ func (s *S3) RetryDelay(attempt int, cause error) (time.Duration, error) {
 	return s.client.Options().Retryer.RetryDelay(attempt, cause)
 }
 
-// SetPageMost makes listings of versions come in pages of n.
+// SetPageMost makes listings come in pages of n.
 func (o *S3Options) SetPageMost(n int32) { o.pageMost = n }
 
 // SetCopyMost makes copies of more than n bytes go in parts.

@@ -63,7 +63,7 @@ type S3Options struct {
 
 	backoff  time.Duration // the longest pause before trying again; default maxBackoff
 	copyMost int64         // bytes that the server copies by one request; default maxPart
-	pageMost int32         // versions in a page of a listing; default 1,000
+	pageMost int32         // entries in a page of a listing; default 1,000
 }
 
 // An S3 is a [Store] in a bucket of Amazon S3 or of a server that speaks its protocol.

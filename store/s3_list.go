@@ -32,6 +32,7 @@ func (s *S3) list(ctx context.Context, q Query, yield func(Object, error) bool) 
 		Prefix: aws.String(s.prefix() + q.Prefix),
 		// XML cannot hold every character of a key.
 		EncodingType: types.EncodingTypeUrl,
+		MaxKeys:      &s.opts.pageMost,
 	}
 	if q.After != "" {
 		in.StartAfter = aws.String(s.prefix() + q.After)

@@ -18,7 +18,7 @@ func TestS3(t *testing.T) {
 	}{
 		{"https", true, nil},
 		{"https-supported", true, func(o *store.S3Options) { o.Checksum = "supported" }},
-		{"http", false, func(o *store.S3Options) { o.Prefix = "" }},
+		{"http", false, func(o *store.S3Options) { o.Prefix = ""; o.SetPageMost(400) }},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			storetest.Run(t, func(t *testing.T) store.Store {

@@ -582,7 +582,7 @@ func fill(t *testing.T, s store.Store, keys []string) {
 
 func testManyKeys(t *testing.T, s store.Store) {
 	var keys []string
-	for i := range 2500 {
+	for i := range 1100 { // servers list 1,000 at once
 		keys = append(keys, fmt.Sprintf("many/%05d", i*7))
 	}
 	side := []string{"many-/x", "many/00000-/below", "many0", "many/09999-/below/x"}
@@ -599,7 +599,7 @@ func testManyKeys(t *testing.T, s store.Store) {
 		{Prefix: "many/", After: "many/99999"},
 		{Prefix: "many/", After: "a"},
 		{Prefix: "a", After: "many/"},
-		{After: "many/17"},
+		{After: "many/07"},
 		{Shallow: true},
 	} {
 		if got, want := Keys(t, s, q), pick(all, q); !slices.Equal(got, want) {
