@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"iter"
 	"maps"
 	"math/rand/v2"
 	"slices"
@@ -44,12 +45,24 @@ func isDamage(err error) bool {
 	return version || errors.Is(err, format.ErrDamaged)
 }
 
+// bits yields the number of each bit of an object. Beside the race detector, which one goroutine gives nothing to
+// find, it is one of each byte.
+func bits(object []byte) iter.Seq[int] {
+	return func(yield func(int) bool) {
+		for bit := 0; bit < 8*len(object); bit++ {
+			if (!raceEnabled || bit%8 == bit/8%8) && !yield(bit) {
+				return
+			}
+		}
+	}
+}
+
 func TestEveryFlippedBitIsDetected(t *testing.T) {
 	for name, c := range smallChains(t) {
 		t.Run(name, func(t *testing.T) {
 			checkRead(t, c)
 			object := c.objects[c.last().Base()]
-			for bit := range 8 * len(object) {
+			for bit := range bits(object) {
 				object[bit/8] ^= 1 << (bit % 8)
 				if err := checkDetected(c, object); err != nil {
 					t.Errorf("bit %d of byte %d of %d: %v", bit%8, bit/8, len(object), err)
@@ -89,7 +102,7 @@ func TestEveryMissingOrExtraByteIsDetected(t *testing.T) {
 func TestDamageInTheChainIsDetected(t *testing.T) {
 	c := smallChains(t)["delta"]
 	parent := c.objects[c.keys[0].Base()]
-	for bit := range 8 * len(parent) {
+	for bit := range bits(parent) {
 		parent[bit/8] ^= 1 << (bit % 8)
 		if _, err := read(c.objects, c.last()); !isDamage(err) {
 			t.Errorf("bit %d of byte %d of the full: %v", bit%8, bit/8, err)

@@ -38,6 +38,7 @@ func setUpScript(e *testscript.Env) error {
 		return err
 	}
 	e.Setenv("GOLDEN", golden)
+	e.Setenv("GORACE", os.Getenv("GORACE"))
 	e.Setenv("LITESTASH_STATE_DIR", filepath.Join(e.WorkDir, ".state"))
 	return nil
 }
