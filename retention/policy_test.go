@@ -247,7 +247,10 @@ func (j judge) kept(p retention.Policy) map[format.Name]bool {
 
 // TestPolicy compares policies with what their documentation says, in random situations.
 func TestPolicy(t *testing.T) {
-	const rounds = 2000
+	rounds := 2000
+	if raceEnabled {
+		rounds = 400
+	}
 	rnd := newRand(t)
 	reasons := map[string]int{}
 	for round := range rounds {

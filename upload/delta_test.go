@@ -214,7 +214,7 @@ func (w *walk) check() {
 // TestWalk pushes a database through a random history and restores all of it.
 func TestWalk(t *testing.T) {
 	steps := 1500
-	if testing.Short() {
+	if testing.Short() || raceEnabled {
 		steps = 300
 	}
 	s := *seed
