@@ -288,6 +288,9 @@ func (m *Memory) forget() error {
 
 // Close lets other processes have the memory.
 func (m *Memory) Close() {
+	if m.lock != nil {
+		_ = flock.Unlock(m.lock.Fd()) // else closing ends it, if later
+	}
 	for _, f := range []*os.File{m.table, m.lock} {
 		if f != nil {
 			f.Close() // nothing is written on close

@@ -23,6 +23,10 @@ func TryLock(fd uintptr) (bool, error) {
 	return err == nil, err
 }
 
+// Unlock ends the lock of the file with the descriptor fd. Closing the file does it too, but not at once if
+// this process is just starting another one, which has the descriptor as well until it executes its program.
+func Unlock(fd uintptr) error { return flock(fd, unix.LOCK_UN) }
+
 // flock repeats what a signal interrupts. Disks that have no locks say so in several ways.
 func flock(fd uintptr, how int) error {
 	for {
