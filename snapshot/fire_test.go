@@ -64,7 +64,7 @@ func TestFire(t *testing.T) {
 }
 
 func underFire(t *testing.T, mode, pause string, megabytes, writers int) {
-	duration := 4 * time.Second
+	duration := 3 * time.Second
 	if testing.Short() {
 		duration, megabytes = 300*time.Millisecond, min(megabytes, 20)
 	}

@@ -559,7 +559,7 @@ func histories(t *testing.T, open func(t *testing.T) store.Store, n, steps int) 
 // TestHistory runs histories on directories.
 func TestHistory(t *testing.T) {
 	t.Parallel()
-	n := 16
+	n := 10
 	if testing.Short() || raceEnabled {
 		n = 3
 	}
