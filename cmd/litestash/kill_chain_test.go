@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-// TestKillChain kills push, watch and delete at random moments while snapshots rest on others. What is listed
+// TestKillChain kills push, watch, delete and prune at random moments while snapshots rest on others. What is listed
 // then has to verify, and what was claimed has to be so; then another push has to store what is there, and a
 // deletion has to end what another one began.
 func TestKillChain(t *testing.T) {
@@ -28,17 +28,18 @@ func TestKillChain(t *testing.T) {
 		{"push", (*chainKiller).killPush, [][]string{{"before"}, {"stored", "ended"}}},
 		{"watch", (*chainKiller).killWatch, [][]string{{"before"}, {"stored"}}},
 		{"delete", (*chainKiller).killDelete, [][]string{{"before"}, {"announced", "deleted"}}},
+		{"prune", (*chainKiller).killPrune, [][]string{{"before"}, {"announced", "deleted"}}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			k := newChainKiller(t)
-			n := kills() * 7 / 20 // of 200 for the three
-			for range n {
+			n := kills() * 7 / 20                                     // of 280 for all of them
+			for i := 0; i < n || i < 5*n && !k.foundAll(c.all); i++ { // some states pass quickly
 				c.kill(k)
 			}
 			t.Logf("%s when it was killed: %v", c.name, k.found)
-			for _, states := range c.all {
-				k.found.expect(t, n/50, states...)
+			if !k.foundAll(c.all) {
+				t.Errorf("the kills did not find it in each of the states %v", c.all)
 			}
 		})
 	}
@@ -69,6 +70,13 @@ func newChainKiller(t *testing.T) *chainKiller {
 		}
 	})
 	return k
+}
+
+// foundAll reports whether a kill has found a command in one of each of some states.
+func (k *chainKiller) foundAll(all [][]string) bool {
+	return !slices.ContainsFunc(all, func(states []string) bool {
+		return !slices.ContainsFunc(states, func(state string) bool { return k.found[state] > 0 })
+	})
 }
 
 // change changes a few pages.
@@ -225,6 +233,37 @@ func (k *chainKiller) announced(name string) bool {
 	return false
 }
 
+// killedDeletion kills a deletion at a random moment, of all or, as often, of those after its announcement.
+func (k *chainKiller) killedDeletion(announced string, args ...string) (p *process, code int, killed bool) {
+	k.t.Helper()
+	if k.rnd.IntN(2) == 0 {
+		return k.killed(args...)
+	}
+	return k.killedLater(announced, args...)
+}
+
+// expectGone verifies what is left of the snapshots before, and notes in which state a kill found the deletion
+// of those that are doomed.
+func (k *chainKiller) expectGone(before, doomed []string, killed bool) (left []string, announced bool) {
+	k.t.Helper()
+	left = k.verify(true)
+	announced = k.announced(doomed[0])
+	gone := len(before) - len(left)
+	switch {
+	case !killed && gone != len(doomed):
+		k.t.Fatalf("the deletion ended, and %d of %d are gone", gone, len(doomed))
+	case !killed:
+		k.found["ended"]++
+	case gone > 0:
+		k.found["deleted"]++
+	case announced:
+		k.found["announced"]++
+	default:
+		k.found["before"]++
+	}
+	return left, announced
+}
+
 // killDelete kills a deletion of snapshots with all that rests on them.
 func (k *chainKiller) killDelete() {
 	k.t.Helper()
@@ -234,34 +273,16 @@ func (k *chainKiller) killDelete() {
 	}
 	before := k.verify(false)
 	doomed := before[1+k.rnd.IntN(len(before)-1):]
-	kill := k.killed
-	if k.rnd.IntN(2) == 0 {
-		kill = func(args ...string) (*process, int, bool) { return k.killedLater(doomed[0], args...) }
-	}
-	p, code, killed := kill(append([]string{"delete", "app.db"}, doomed...)...)
+	p, code, killed := k.killedDeletion(doomed[0], append([]string{"delete", "app.db"}, doomed...)...)
 	if !killed && code != 0 {
 		k.t.Fatalf("delete exits with %d: %s", code, p.errs.String())
 	}
-	left := k.verify(true)
-	announced := k.announced(doomed[0])
-	gone := len(before) - len(left)
+	left, announced := k.expectGone(before, doomed, killed)
 	for line := range strings.Lines(p.out.String()) {
 		name := strings.TrimSuffix(strings.Fields(line)[1], ",")
 		if slices.Contains(left, name) {
 			k.t.Fatalf("delete claimed %s, and it is there", name)
 		}
-	}
-	switch {
-	case !killed && gone != len(doomed):
-		k.t.Fatalf("delete ended, and %d of %d are gone", gone, len(doomed))
-	case !killed:
-		k.found["ended"]++
-	case gone > 0:
-		k.found["deleted"]++
-	case announced:
-		k.found["announced"]++
-	default:
-		k.found["before"]++
 	}
 
 	// A push in between misses none, builds on none that is about to go, and lets what is left of them go.
@@ -279,6 +300,46 @@ func (k *chainKiller) killDelete() {
 		if !slices.Contains(left, pushed) || slices.ContainsFunc(doomed, func(name string) bool { return slices.Contains(left, name) }) {
 			k.t.Fatalf("%q were deleted, and %s pushed, and there are %q", doomed, pushed, left)
 		}
+	}
+	k.heal()
+}
+
+// prunable returns the snapshots that a prune to the newest one would delete.
+func (k *chainKiller) prunable() (doomed []string) {
+	k.t.Helper()
+	var plan pruned
+	out := mustLite(k.t, append([]string{"prune", "app.db", "--keep-last", "1", "--dry-run", "--json"}, k.global()...)...)
+	if err := json.Unmarshal([]byte(out), &plan); err != nil {
+		k.t.Fatalf("prune prints %q: %v", out, err)
+	}
+	for _, s := range plan.Snapshots {
+		if s.Gone {
+			doomed = append(doomed, s.Snapshot)
+		}
+	}
+	return doomed
+}
+
+// killPrune kills a prune, and lets another one end it after a push.
+func (k *chainKiller) killPrune() {
+	k.t.Helper()
+	mustLite(k.t, append([]string{"push", "--full", k.db}, k.global()...)...)
+	k.change()
+	newest := k.push()
+	before, doomed := k.verify(false), k.prunable()
+	p, code, killed := k.killedDeletion(doomed[0], "prune", "app.db", "--keep-last", "1")
+	if !killed && code != 0 {
+		k.t.Fatalf("prune exits with %d: %s", code, p.errs.String())
+	}
+	if left, _ := k.expectGone(before, doomed, killed); !slices.Contains(left, newest) {
+		k.t.Fatalf("%s was the newest, and %q are left", newest, left)
+	}
+	k.change()
+	pushed := k.push()
+	mustLite(k.t, append([]string{"prune", "app.db", "--keep-last", "1"}, k.global()...)...)
+	left := k.verify(true)
+	if !slices.Contains(left, pushed) || slices.ContainsFunc(doomed, func(name string) bool { return slices.Contains(left, name) }) {
+		k.t.Fatalf("%q were to be pruned, and %s pushed, and there are %q", doomed, pushed, left)
 	}
 	k.heal()
 }
