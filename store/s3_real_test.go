@@ -53,12 +53,19 @@ func TestRealUnknownUser(t *testing.T) {
 // onRealServers runs the test on each store in LITESTASH_TEST_S3.
 func onRealServers(t *testing.T, test func(t *testing.T, u url.URL)) {
 	t.Helper()
-	urls := strings.Fields(os.Getenv("LITESTASH_TEST_S3"))
+	onServers(t, "LITESTASH_TEST_S3", "on real servers to try those", test)
+}
+
+// onServers runs the test on each of the stores that a variable names. Without any it is skipped, unless servers are
+// required: what says which they are to be.
+func onServers(t *testing.T, variable, what string, test func(t *testing.T, u url.URL)) {
+	t.Helper()
+	urls := strings.Fields(os.Getenv(variable))
 	if len(urls) == 0 {
 		if os.Getenv("LITESTASH_TEST_REQUIRE_SERVERS") == "1" {
-			t.Fatal("LITESTASH_TEST_S3 names no store, and LITESTASH_TEST_REQUIRE_SERVERS=1 wants one")
+			t.Fatalf("%s names no store, and LITESTASH_TEST_REQUIRE_SERVERS=1 wants one", variable)
 		}
-		t.Skip("LITESTASH_TEST_S3 names no store: set it to the URLs of stores on real servers to try those")
+		t.Skipf("%s names no store: set it to the URLs of stores %s", variable, what)
 	}
 	for _, raw := range urls {
 		u, err := url.Parse(raw)

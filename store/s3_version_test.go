@@ -10,7 +10,6 @@ import (
 	"io/fs"
 	"net/http"
 	"net/url"
-	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -25,21 +24,10 @@ import (
 // Object Lock, below a prefix of its own. What is locked there stays.
 func onLockServers(t *testing.T, test func(t *testing.T, u url.URL)) {
 	t.Helper()
-	urls := strings.Fields(os.Getenv("LITESTASH_TEST_S3_LOCK"))
-	if len(urls) == 0 {
-		if os.Getenv("LITESTASH_TEST_REQUIRE_SERVERS") == "1" {
-			t.Fatal("LITESTASH_TEST_S3_LOCK names no store, and LITESTASH_TEST_REQUIRE_SERVERS=1 wants one")
-		}
-		t.Skip("LITESTASH_TEST_S3_LOCK names no store: set it to the URLs of stores in buckets with Object Lock")
-	}
-	for _, raw := range urls {
-		u, err := url.Parse(raw)
-		if err != nil {
-			t.Fatal(err)
-		}
+	onServers(t, "LITESTASH_TEST_S3_LOCK", "in buckets with Object Lock", func(t *testing.T, u url.URL) {
 		u.Path = strings.TrimSuffix(u.Path, "/") + "/test-" + rand.Text()
-		t.Run(strings.ReplaceAll(u.Query().Get("endpoint"), "://", "-"), func(t *testing.T) { test(t, *u) })
-	}
+		test(t, u)
+	})
 }
 
 // onVersioned runs the test on stores that keep versions: on real servers and in process.
