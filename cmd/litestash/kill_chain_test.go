@@ -33,8 +33,9 @@ func TestKillChain(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			k := newChainKiller(t)
-			n := kills() * 7 / 20                                     // of 280 for all of them
-			for i := 0; i < n || i < 5*n && !k.foundAll(c.all); i++ { // some states pass quickly
+			n := kills() * 7 / 20 // of 280 for all of them
+			// More if one of the states, some of which pass quickly, was not found yet.
+			for i := 0; i < n || i < 5*n && !k.foundAll(c.all); i++ {
 				c.kill(k)
 			}
 			t.Logf("%s when it was killed: %v", c.name, k.found)
