@@ -45,6 +45,7 @@ func (r *watchRig) global() []string {
 // A watching is a watch in a process of its own whose log is read.
 type watching struct {
 	*process
+	logs     chan struct{}       // closed when it logs first: from then on it listens for signals
 	records  chan map[string]any // closed after closeLog
 	closeLog func()
 }
@@ -55,14 +56,16 @@ func (r *watchRig) start(t *testing.T, args ...string) *watching {
 	args = append([]string{"watch", r.db, "--every", "1s", "--json"}, append(args, r.global()...)...)
 	cmd := exec.Command("litestash", args...)
 	read, write := io.Pipe()
-	w := &watching{records: make(chan map[string]any, 10_000), closeLog: func() { write.Close() }}
+	w := &watching{logs: make(chan struct{}), records: make(chan map[string]any, 10_000), closeLog: func() { write.Close() }}
 	cmd.Stderr = write
 	w.process = startCommand(t, cmd)
 	go func() {
 		defer close(w.records)
+		var first sync.Once
 		for lines := bufio.NewScanner(read); lines.Scan(); {
 			var record map[string]any
 			if json.Unmarshal(lines.Bytes(), &record) == nil { // the application's lines are none
+				first.Do(func() { close(w.logs) })
 				w.records <- record
 			}
 		}
@@ -92,9 +95,16 @@ func (w *watching) await(t *testing.T, message string) map[string]any {
 	}
 }
 
-// end sends a signal and expects an exit code.
+// end sends a signal, not before it is listened for, and expects an exit code.
 func (w *watching) end(t *testing.T, signal syscall.Signal, want int) {
 	t.Helper()
+	select {
+	case <-w.logs:
+	case err := <-w.ended:
+		t.Fatalf("watch ended by itself: %v", err)
+	case <-time.After(time.Minute):
+		t.Fatal("watch logged nothing within a minute")
+	}
 	if err := w.Process.Signal(signal); err != nil {
 		t.Fatal(err)
 	}
