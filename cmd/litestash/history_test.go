@@ -78,7 +78,7 @@ func (m *midwayStore) String() string { return fmt.Sprint(m.Store) }
 
 func newHistory(t *testing.T, rnd *rand.Rand, st store.Store) *history {
 	h := &history{
-		t: t, rnd: rnd, dir: storetest.FastDir(t), st: &midwayStore{Store: st}, dense: rnd.IntN(2) == 0, forks: rnd.IntN(3) == 0,
+		t: t, rnd: rnd, dir: storetest.FastDir(t), st: &midwayStore{Store: st},
 		now:    time.Date(2026, 11, 22, 23, rnd.IntN(60), 0, 0, time.UTC),
 		images: map[format.Name][]byte{}, sources: map[format.Name]*site{}, replaced: map[format.Name][]byte{},
 		held:    map[format.Name]bool{},
@@ -533,8 +533,9 @@ func (h *history) pick() format.Name {
 func histories(t *testing.T, open func(t *testing.T) store.Store, n, steps int) {
 	seen := map[string]int{}
 	rnd := newRand(t)
-	for range n {
+	for i := range n {
 		h := newHistory(t, rnd, open(t))
+		h.dense, h.forks = i%2 == 0, i%3 == 0
 		h.run(steps)
 		for what, n := range h.counts {
 			if what == "longest chain" {
