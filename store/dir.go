@@ -101,7 +101,12 @@ func (d *Dir) create(ctx context.Context, key string, body io.Reader) (_ Object,
 	if err != nil {
 		return Object{}, err
 	}
-	defer func() { err = errors.Join(err, discardTemp(f)) }()
+	defer func() {
+		derr := discardTemp(f)
+		if err != nil { // once the object is there its second name hurts nobody, and the next sweep removes it
+			err = errors.Join(err, derr)
+		}
+	}()
 	if _, err := io.Copy(f, &contextReader{ctx: ctx, r: body}); err != nil {
 		return Object{}, err
 	}
@@ -156,7 +161,13 @@ func (d *Dir) place(temp, key string) error {
 // linkNew gives the file old the additional or only name new, unless that is taken.
 func linkNew(old, new string) error {
 	err := os.Link(old, new)
-	if err == nil || errors.Is(err, fs.ErrExist) || errors.Is(err, fs.ErrNotExist) {
+	switch {
+	case err == nil || errors.Is(err, fs.ErrNotExist):
+		return err
+	case errors.Is(err, fs.ErrExist):
+		if isSame(old, new) {
+			return nil // the answer was lost on a network disk, and it was asked for again: see open(2), O_EXCL
+		}
 		return err
 	}
 	// No hard links here, as on FAT and some network disks.
@@ -172,6 +183,15 @@ func linkNew(old, new string) error {
 		return &os.LinkError{Op: "rename", Old: old, New: new, Err: syscall.EEXIST}
 	}
 	return os.Rename(old, new)
+}
+
+func isSame(a, b string) bool {
+	x, err := os.Lstat(a)
+	if err != nil {
+		return false
+	}
+	y, err := os.Lstat(b)
+	return err == nil && os.SameFile(x, y)
 }
 
 func unsupported(err error) bool {

@@ -85,7 +85,8 @@ type S3 struct {
 	parts    *partPool
 
 	mu    sync.Mutex
-	swept map[string]bool // folders that Create swept; guarded by mu
+	swept map[string]time.Time // when Create swept a folder; guarded by mu
+	stray []stray              // uploads that could not be aborted; guarded by mu
 }
 
 // OpenS3 returns the store that opts describes. It finds credentials but sends the server
@@ -94,7 +95,7 @@ func OpenS3(ctx context.Context, opts S3Options) (*S3, error) {
 	if err := opts.complete(); err != nil {
 		return nil, err
 	}
-	s := &S3{opts: opts, swept: map[string]bool{}, parts: newPartPool(opts.PartSize, opts.TempDir)}
+	s := &S3{opts: opts, swept: map[string]time.Time{}, parts: newPartPool(opts.PartSize, opts.TempDir)}
 	s.plain.Store(opts.NoCreateOnly)
 	if err := s.connect(ctx); err != nil {
 		return nil, fmt.Errorf("open %s: %w", s, err)

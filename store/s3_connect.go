@@ -25,7 +25,8 @@ const (
 	// An instance's metadata service answers within milliseconds; where there is none, packets to
 	// it may just vanish.
 	metadataTime = 700 * time.Millisecond
-	// Other sources ask a server or run a program.
+	// Other sources ask a server or run a program. The SDK asks them anew in the middle of a request, which no
+	// watchdog sees then.
 	credentialTime = 30 * time.Second
 )
 
@@ -35,7 +36,7 @@ func (s *S3) connect(ctx context.Context) error {
 	client := awshttp.NewBuildableClient().WithDialerOptions(func(d *net.Dialer) {
 		d.Timeout = min(dialTime, s.opts.StallTimeout)
 	})
-	load := []func(*config.LoadOptions) error{config.WithHTTPClient(client), config.WithLogger(sdkLogger(s.opts.Logger))}
+	load := []func(*config.LoadOptions) error{config.WithHTTPClient(client.WithTimeout(credentialTime)), config.WithLogger(sdkLogger(s.opts.Logger))}
 	if s.opts.Profile != "" {
 		load = append(load, config.WithSharedConfigProfile(s.opts.Profile))
 	}
@@ -49,12 +50,20 @@ func (s *S3) connect(ctx context.Context) error {
 	if err := findCredentials(ctx, &cfg); err != nil {
 		return err
 	}
-	s.wire = &wire{inner: cfg.HTTPClient, stall: s.opts.StallTimeout, log: s.opts.Logger}
+	s.wire = &wire{inner: unlimited(cfg.HTTPClient), stall: s.opts.StallTimeout, log: s.opts.Logger}
 	s.client = s3.NewFromConfig(cfg, s.configure)
 	if s.region == "" {
 		return usagef("no region is set: add ?region= to the store's URL or set AWS_REGION")
 	}
 	return nil
+}
+
+// unlimited returns a client without a limit to how long a request may take as a whole: a [wire] has its own.
+func unlimited(c aws.HTTPClient) aws.HTTPClient {
+	if b, ok := c.(*awshttp.BuildableClient); ok {
+		return b.WithTimeout(0)
+	}
+	return c
 }
 
 // sdkLogger makes what the SDK would write to the standard error a message at debug level.
@@ -133,6 +142,8 @@ func findCredentials(ctx context.Context, cfg *aws.Config) error {
 		return ctx.Err()
 	case metadata:
 		return fmt.Errorf("%w: no credentials were found in the environment or a profile, and no instance role", ErrDenied)
+	case limited.Err() != nil:
+		return fmt.Errorf("%w: get credentials: no answer within %v", ErrDenied, limit)
 	}
 	return err
 }

@@ -119,14 +119,15 @@ func (s *S3) explain(err error) error {
 	if err == nil {
 		return nil
 	}
+	// A name server or a host that does not answer in time is a context.DeadlineExceeded to package net, too.
 	var canceled *smithy.CanceledError
 	switch {
 	case errors.As(err, &canceled):
 		return canceled.Err
 	case errors.Is(err, context.Canceled):
 		return context.Canceled
-	case errors.Is(err, context.DeadlineExceeded):
-		return context.DeadlineExceeded
+	case err == context.DeadlineExceeded:
+		return err
 	}
 	e := &s3Error{text: root(err).Error(), cause: err}
 	if errors.Is(err, ErrDenied) {

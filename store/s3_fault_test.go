@@ -104,6 +104,33 @@ func TestS3LostReplies(t *testing.T) {
 	}
 }
 
+// TestS3LostReplyThenRefused loses the answer to what was carried out, and has the credentials expire before it is
+// tried again: that refusal is not the answer.
+func TestS3LostReplyThenRefused(t *testing.T) {
+	for op, data := range map[string][]byte{"PUT": storetest.Bytes(1000), "POST+complete": storetest.Bytes(2*storetest.Chunk + 1)} {
+		t.Run(op, func(t *testing.T) {
+			f := newFake(t)
+			s := f.open(t, nil)
+			var tries atomic.Int64
+			f.onFirst(always, op, func(w http.ResponseWriter, r *http.Request, real http.Handler) {
+				if tries.Add(1) == 1 {
+					loseReply(w, r, real)
+					return
+				}
+				io.Copy(io.Discard, r.Body)
+				answer(w, http.StatusForbidden, "AccessDenied", "Access Denied.")
+			})
+			if _, err := s.Create(t.Context(), "dir/key", bytes.NewReader(data), 0); err != nil {
+				t.Fatal(err)
+			}
+			if tries.Load() != 2 {
+				t.Errorf("it was tried %d times", tries.Load())
+			}
+			mustHold(t, s, "dir/key", data)
+		})
+	}
+}
+
 func TestS3LostReplyOnTakenKey(t *testing.T) {
 	for _, size := range []int{6, storetest.Chunk + 1} {
 		f := newFake(t)
@@ -702,6 +729,21 @@ func abandon(t *testing.T, f *fake, s store.Store, key string) {
 		t.Fatal("the upload was not abandoned")
 	}
 	f.place(nil)
+}
+
+// TestS3AbortsStray cannot abort an upload, as when the network is gone, and does so with the next one.
+func TestS3AbortsStray(t *testing.T) {
+	f := newFake(t)
+	s := f.open(t, nil)
+	abandon(t, f, s, "dir/key")
+	if n := f.uploads(t); n != 1 {
+		t.Fatalf("%d uploads left", n)
+	}
+	storetest.Put(t, s, "elsewhere/small", []byte("one part"))
+	storetest.Put(t, s, "elsewhere/large", storetest.Bytes(storetest.Chunk+1))
+	if n := f.uploads(t); n != 0 {
+		t.Errorf("%d uploads left", n)
+	}
 }
 
 func TestS3Sweep(t *testing.T) {

@@ -10,25 +10,42 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 )
 
-// abort removes an upload that failed. If that fails too, a later sweep will.
-func (s *S3) abort(ctx context.Context, name, uploadID string) {
+// A stray is an upload whose parts are still in the bucket.
+type stray struct{ name, uploadID string }
+
+// abort removes an upload that failed. If that fails too, the next Create of parts will, or a later sweep.
+func (s *S3) abort(ctx context.Context, u stray) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanTime)
 	defer cancel()
-	if err := s.abortUpload(ctx, name, uploadID); err != nil {
-		s.opts.Logger.WarnContext(ctx, "abort upload", "name", name, "upload", uploadID, "err", s.explain(err))
+	if err := s.abortUpload(ctx, u); err != nil {
+		s.opts.Logger.WarnContext(ctx, "abort upload", "name", u.name, "upload", u.uploadID, "err", s.explain(err))
+		s.mu.Lock()
+		s.stray = append(s.stray, u)
+		s.mu.Unlock()
 	}
 }
 
-func (s *S3) abortUpload(ctx context.Context, name, uploadID string) error {
+// abortStray removes what abort could not.
+func (s *S3) abortStray(ctx context.Context) {
+	s.mu.Lock()
+	strays := s.stray
+	s.stray = nil
+	s.mu.Unlock()
+	for _, u := range strays {
+		s.abort(ctx, u)
+	}
+}
+
+func (s *S3) abortUpload(ctx context.Context, u stray) error {
 	_, err := s.client.AbortMultipartUpload(ctx, &s3.AbortMultipartUploadInput{
-		Bucket: &s.opts.Bucket, Key: &name, UploadId: &uploadID,
+		Bucket: &s.opts.Bucket, Key: &u.name, UploadId: &u.uploadID,
 	})
 	return err
 }
 
-// sweepOnce removes what killed uploads to the folder of key left, once for every folder. It is
+// sweepNow removes what killed uploads to the folder of key left, if that was not done lately. It is
 // best effort: whoever may store need not be allowed to list uploads.
-func (s *S3) sweepOnce(ctx context.Context, key string) {
+func (s *S3) sweepNow(ctx context.Context, key string) {
 	folder := path.Dir(key) + "/"
 	if folder == "./" && s.opts.Prefix == "" {
 		return // the bucket may be shared with anyone
@@ -37,8 +54,11 @@ func (s *S3) sweepOnce(ctx context.Context, key string) {
 		folder = ""
 	}
 	s.mu.Lock()
-	swept := s.swept[folder]
-	s.swept[folder] = true
+	last, swept := s.swept[folder]
+	swept = swept && time.Since(last) < s.opts.SweepAfter
+	if !swept {
+		s.swept[folder] = time.Now()
+	}
 	s.mu.Unlock()
 	if swept {
 		return
@@ -103,5 +123,5 @@ func (s *S3) sweepUpload(ctx context.Context, name, uploadID string, begun, befo
 			}
 		}
 	}
-	return true, s.abortUpload(ctx, name, uploadID)
+	return true, s.abortUpload(ctx, stray{name, uploadID})
 }

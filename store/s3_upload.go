@@ -126,7 +126,8 @@ const contentType = "application/octet-stream"
 func (u *upload) parts(ctx context.Context, first *part) (_ Object, err error) {
 	s := u.s
 	defer s.parts.drop()
-	s.sweepOnce(ctx, u.key)
+	s.abortStray(ctx)
+	s.sweepNow(ctx, u.key)
 	sse, kms := s.encryption()
 	begun, err := s.client.CreateMultipartUpload(ctx, &s3.CreateMultipartUploadInput{
 		Bucket:                    &s.opts.Bucket,
@@ -146,7 +147,7 @@ func (u *upload) parts(ctx context.Context, first *part) (_ Object, err error) {
 	uploadID := aws.ToString(begun.UploadId)
 	defer func() {
 		if err != nil {
-			s.abort(ctx, aws.ToString(s.name(u.key)), uploadID)
+			s.abort(ctx, stray{aws.ToString(s.name(u.key)), uploadID})
 		}
 	}()
 	done, err := u.sendParts(ctx, uploadID, first)
@@ -263,7 +264,8 @@ func (u *upload) commit(ctx context.Context, request func(ctx context.Context, c
 		if err == nil {
 			return u.confirm(ctx)
 		}
-		if !errors.Is(err, errTaken) && (!sent.Load() || isRefusal(err)) {
+		// Of several attempts the first may have been carried out, and its answer lost.
+		if n := sent.Load(); !errors.Is(err, errTaken) && (n == 0 || n == 1 && isRefusal(err)) {
 			return Object{}, err
 		}
 		o, serr := u.settle(ctx, err)
@@ -321,7 +323,7 @@ func isRefusal(err error) bool {
 
 // settle looks at what became of a request that failed with cause.
 func (u *upload) settle(ctx context.Context, cause error) (Object, error) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanTime)
+	ctx, cancel := u.afterwards(ctx)
 	defer cancel()
 	o, id, err := u.s.head(ctx, u.key, "", "")
 	switch {
@@ -342,9 +344,14 @@ func (u *upload) settle(ctx context.Context, cause error) (Object, error) {
 	return Object{}, fs.ErrExist
 }
 
+// afterwards returns a context for a look at what was stored, be it that the one of the upload has ended.
+func (u *upload) afterwards(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithoutCancel(ctx), max(cleanTime, 2*u.s.opts.StallTimeout))
+}
+
 // confirm checks that the object is what was sent.
 func (u *upload) confirm(ctx context.Context) (Object, error) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), max(cleanTime, 2*u.s.opts.StallTimeout))
+	ctx, cancel := u.afterwards(ctx)
 	defer cancel()
 	o, id, err := u.s.head(ctx, u.key, "", "")
 	switch {

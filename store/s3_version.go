@@ -253,7 +253,7 @@ func (s *S3) copyParts(ctx context.Context, v Version, source string) (err error
 	uploadID := aws.ToString(begun.UploadId)
 	defer func() {
 		if err != nil {
-			s.abort(ctx, *s.name(v.Key), uploadID)
+			s.abort(ctx, stray{*s.name(v.Key), uploadID})
 		}
 	}()
 	var done []types.CompletedPart

@@ -26,8 +26,22 @@ type wire struct {
 	stall time.Duration
 	log   *slog.Logger
 
-	answered atomic.Bool                   // there was an answer, of whatever status
-	ahead    atomic.Pointer[time.Duration] // how far the server's clock was ahead at the last answer
+	answered atomic.Bool             // there was an answer, of whatever status
+	clock    atomic.Pointer[reading] // of the last answer
+}
+
+// A reading is what an answer told of the server's clock.
+type reading struct {
+	ahead time.Duration // of this host's
+	wall  time.Time     // when that was, by this host's clock
+	at    time.Time     // and by the one that nobody sets
+}
+
+// holds reports whether nobody has set this host's clock since. One that stood still while the host slept
+// looks like that, too.
+func (r *reading) holds(now time.Time) bool {
+	const most = time.Second // what a clock that is merely adjusted loses or gains in between
+	return (now.Round(0).Sub(r.wall) - now.Sub(r.at)).Abs() < most
 }
 
 func (w *wire) Do(req *http.Request) (*http.Response, error) {
@@ -37,9 +51,9 @@ func (w *wire) Do(req *http.Request) (*http.Response, error) {
 		limit *= time.Duration(patience)
 	}
 	dog := &watchdog{limit: limit, cancel: cancel}
-	if sent, ok := ctx.Value(sentKey{}).(*atomic.Bool); ok && req.Method != http.MethodHead {
+	if sent, ok := ctx.Value(sentKey{}).(*atomic.Int32); ok && req.Method != http.MethodHead {
 		ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
-			GotConn: func(httptrace.GotConnInfo) { sent.Store(true) },
+			GotConn: func(httptrace.GotConnInfo) { sent.Add(1) },
 		})
 	}
 	req = req.WithContext(ctx)
@@ -71,15 +85,16 @@ func (w *wire) setClock(h http.Header, start time.Time) {
 		return
 	}
 	now := start.Add(time.Since(start) / 2)
-	ahead := date.Add(500 * time.Millisecond).Sub(now)
-	w.ahead.Store(&ahead)
+	w.clock.Store(&reading{ahead: date.Add(500 * time.Millisecond).Sub(now.Round(0)), wall: now.Round(0), at: now})
 }
 
+// skew returns how far the server's clock is ahead of this host's, if an answer has told since that was last set.
 func (w *wire) skew() (time.Duration, bool) {
-	if ahead := w.ahead.Load(); ahead != nil {
-		return *ahead, true
+	r := w.clock.Load()
+	if r == nil || !r.holds(time.Now()) {
+		return 0, false
 	}
-	return 0, false
+	return r.ahead, true
 }
 
 type (
@@ -92,10 +107,10 @@ func withPatience(ctx context.Context, n int) context.Context {
 	return context.WithValue(ctx, patienceKey{}, n)
 }
 
-// withSent returns a context whose requests, other than HEAD, set the flag once a connection
-// carries one.
-func withSent(ctx context.Context) (context.Context, *atomic.Bool) {
-	sent := new(atomic.Bool)
+// withSent returns a context whose requests, other than HEAD, are counted when a connection carries
+// one: again for each attempt.
+func withSent(ctx context.Context) (context.Context, *atomic.Int32) {
+	sent := new(atomic.Int32)
 	return context.WithValue(ctx, sentKey{}, sent), sent
 }
 
