@@ -50,7 +50,7 @@ func (t *target) placeNew(f *temp) (kept string, err error) {
 
 // renameNew gives f the target's name, unless that is taken.
 func (t *target) renameNew(f *temp) error {
-	err := t.opts.on.RenameNew(f.Name(), t.path)
+	err := rename(t.opts.on.RenameNew, f.Name(), t.path)
 	if !errors.Is(err, errors.ErrUnsupported) && !errors.Is(err, syscall.EINVAL) {
 		return err
 	}
@@ -58,7 +58,22 @@ func (t *target) renameNew(f *temp) error {
 	if _, err := os.Lstat(t.path); err == nil {
 		return fs.ErrExist
 	}
-	return t.opts.on.Rename(f.Name(), t.path)
+	return rename(t.opts.on.Rename, f.Name(), t.path)
+}
+
+// rename renames by do and looks, if that fails, whether it was done all the same: on a network disk an answer can
+// be lost, and the error is then that of asking again.
+func rename(do func(old, new string) error, old, new string) error {
+	was, serr := os.Lstat(old)
+	err := do(old, new)
+	if err == nil || serr != nil {
+		return err
+	}
+	now, nerr := os.Lstat(new)
+	if _, oerr := os.Lstat(old); nerr == nil && os.SameFile(was, now) && errors.Is(oerr, fs.ErrNotExist) {
+		return nil
+	}
+	return err
 }
 
 // setAsideOrphans renames side files that have no database any more. It returns the name that
@@ -76,7 +91,7 @@ func (t *target) setAsideOrphans() (name string, sides []string, err error) {
 		if _, err := os.Lstat(t.path); err == nil {
 			return name, sides, fs.ErrExist
 		}
-		if err := t.opts.on.Rename(side, t.keptName(name, side)); err != nil {
+		if err := rename(t.opts.on.Rename, side, t.keptName(name, side)); err != nil {
 			return name, sides, err
 		}
 		sides = append(sides, side)
@@ -103,7 +118,7 @@ func (t *target) placeOver(ctx context.Context, f *temp) (kept string, err error
 	}
 	defer func() {
 		if rerr := held.Release(); rerr != nil {
-			err = errors.Join(err, fmt.Errorf("release the old database: %w", rerr))
+			err = errors.Join(err, fmt.Errorf("release what was there: %w", rerr))
 		}
 	}()
 	now, err := os.Lstat(t.path)
@@ -120,16 +135,27 @@ func (t *target) placeOver(ctx context.Context, f *temp) (kept string, err error
 	if err := held.Confirm(); err != nil {
 		return "", errors.Join(err, t.putBack(kept, sides))
 	}
-	if err := t.opts.on.Rename(f.Name(), t.path); err != nil {
+	if err := rename(t.opts.on.Rename, f.Name(), t.path); err != nil {
 		return "", errors.Join(err, t.putBack(kept, sides))
 	}
 	if err := t.opts.on.SyncDir(t.dir); err != nil {
-		return "", err
+		return "", inPlace(kept, err)
 	}
 	if t.opts.DiscardOld {
-		return "", t.discard(kept, sides)
+		if err := t.discard(kept, sides); err != nil {
+			return "", inPlace(kept, err)
+		}
+		return "", nil
 	}
 	return kept, nil
+}
+
+// inPlace makes err tell that it came when the restored database was in its place already.
+func inPlace(kept string, err error) error {
+	if kept == "" {
+		return fmt.Errorf("the restored database is in place, but %w", err)
+	}
+	return fmt.Errorf("the restored database is in place, and what was there is %s, but %w", kept, err)
 }
 
 // setAside gives the old database a second name, and then moves the side files that could not be
@@ -147,7 +173,7 @@ func (t *target) setAside(sides []string) (kept string, err error) {
 		return kept, err
 	}
 	for _, side := range sides {
-		if err := t.opts.on.Rename(side, t.keptName(kept, side)); err != nil {
+		if err := rename(t.opts.on.Rename, side, t.keptName(kept, side)); err != nil {
 			return kept, fmt.Errorf("take away %s: %w", side, err)
 		}
 	}
@@ -157,13 +183,17 @@ func (t *target) setAside(sides []string) (kept string, err error) {
 	return kept, t.opts.on.SyncDir(t.dir)
 }
 
-// putBack undoes setAside or setAsideOrphans, which may not have come to their end.
+// putBack undoes setAside or setAsideOrphans, which may not have come to their end. If the path is not what it was,
+// as when somebody else has put something there, all stays under the name that it is kept as.
 func (t *target) putBack(kept string, sides []string) error {
 	if kept == "" {
 		return nil
 	}
+	if now, err := os.Lstat(t.path); t.old != nil && (err != nil || !os.SameFile(now, t.old)) {
+		return errors.Join(fmt.Errorf("what was there is %s", kept), err)
+	}
 	for _, side := range sides {
-		err := t.opts.on.Rename(t.keptName(kept, side), side)
+		err := rename(t.opts.on.Rename, t.keptName(kept, side), side)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("put back %s: %w", side, err)
 		}
@@ -203,6 +233,9 @@ func (t *target) keptName(kept, side string) string {
 // keep gives the old database the second name, or where the disk has no such thing, copies it.
 func (t *target) keep(name string) error {
 	err := t.opts.on.Link(t.path, name)
+	if now, serr := os.Lstat(name); err != nil && serr == nil && os.SameFile(now, t.old) {
+		return nil // the name is a new one: an answer was lost
+	}
 	if errors.Is(err, errors.ErrUnsupported) || errors.Is(err, syscall.EPERM) || errors.Is(err, syscall.EMLINK) {
 		return t.copyTo(name)
 	}

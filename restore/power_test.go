@@ -30,6 +30,7 @@ type disk struct {
 	// fail is the number of changes until one fails without effect; 0 is none ever, and then it
 	// is noted what may be left.
 	fail int
+	late bool // a change of a name that fails has its effect all the same
 
 	mu      sync.Mutex
 	durable map[string]*inode
@@ -171,6 +172,9 @@ func (d *disk) change(what string, do func() error, names func() map[string]*ino
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if err := d.refuse(what, syscall.EIO); err != nil {
+		if d.late && what != "create" {
+			return errors.Join(err, do())
+		}
 		return err
 	}
 	if err := do(); err != nil {
@@ -336,10 +340,10 @@ func keptIn(files map[string]content) string {
 }
 
 // restoreOnto restores p into the scene on a disk that fails where fail says, if not 0.
-func (s scene) restoreOnto(t *testing.T, p *pushed, path string, fail int) (*disk, *restore.Result, error) {
+func (s scene) restoreOnto(t *testing.T, p *pushed, path string, fail int, late bool) (*disk, *restore.Result, error) {
 	t.Helper()
 	d := newDisk(t, filepath.Dir(path))
-	d.noLinks, d.noRenameNew, d.fail = s.noLinks, s.noRenameNew, fail
+	d.noLinks, d.noRenameNew, d.fail, d.late = s.noLinks, s.noRenameNew, fail, late
 	opts := s.opts
 	opts.TempDir = t.TempDir()
 	opts.Hold = d.hold(t)
@@ -364,7 +368,7 @@ func TestLostPower(t *testing.T) {
 			if old == want {
 				t.Fatalf("the old database cannot be told from the new one: %s", old)
 			}
-			d, r, err := s.restoreOnto(t, p, path, 0)
+			d, r, err := s.restoreOnto(t, p, path, 0, false)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -428,6 +432,7 @@ func (s scene) checkKept(t *testing.T, before, after map[string]content, kept st
 func TestDiskFaults(t *testing.T) {
 	p, want := pushDatabase(t)
 	for _, s := range scenes() {
+		t.Run(s.name+", with effect", func(t *testing.T) { s.failLate(t, p, want) })
 		t.Run(s.name, func(t *testing.T) {
 			made := filepath.Join(t.TempDir(), "app.db")
 			s.old(t, made)
@@ -438,7 +443,7 @@ func TestDiskFaults(t *testing.T) {
 				for name, c := range before {
 					writeFile(t, filepath.Join(filepath.Dir(path), name), c.data)
 				}
-				d, _, err := s.restoreOnto(t, p, path, n)
+				d, _, err := s.restoreOnto(t, p, path, n, false)
 				if d.fail > 0 { // fewer changes than n
 					if err != nil {
 						t.Error(err)
@@ -539,6 +544,40 @@ func orphan(old func(*testing.T, string)) func(*testing.T, string) {
 		old(t, path)
 		if err := os.Remove(path); err != nil {
 			t.Fatal(err)
+		}
+	}
+}
+
+// failLate lets every change of a name fail though it was made, as on a network disk that loses an answer. What was
+// there has to be there, or kept; a success has to be one.
+func (s scene) failLate(t *testing.T, p *pushed, want string) {
+	made := filepath.Join(t.TempDir(), "app.db")
+	s.old(t, made)
+	before := filesIn(t, filepath.Dir(made))
+	old := judge(t, before, "app.db")
+	for n := 1; ; n++ {
+		path := filepath.Join(t.TempDir(), "app.db")
+		for name, c := range before {
+			writeFile(t, filepath.Join(filepath.Dir(path), name), c.data)
+		}
+		d, r, err := s.restoreOnto(t, p, path, n, true)
+		if d.fail > 0 { // fewer changes than n
+			if err != nil {
+				t.Error(err)
+			}
+			return
+		}
+		failed := d.steps[slices.IndexFunc(d.steps, func(s string) bool { return strings.HasSuffix(s, "fails") })]
+		after := filesIn(t, filepath.Dir(path))
+		switch got := judge(t, after, "app.db"); {
+		case got == want && err == nil:
+			s.checkKept(t, before, after, r.Kept)
+		case got == want && s.keeps:
+			if kept := keptIn(after); judge(t, after, kept) != old {
+				t.Errorf("change %d, %s: %v; kept as %q is something else", n, failed, err, kept)
+			}
+		case got != want && (got != old || err == nil):
+			t.Errorf("change %d, %s: %s, %v", n, failed, got, err)
 		}
 	}
 }
