@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"io/fs"
 	"syscall"
 
@@ -31,9 +32,30 @@ const (
 	exitRefused     = 7
 	exitLockedOut   = 8 // credentials, keys
 	exitUnreachable = 9 // try again
+	exitHungUp      = 129
 	exitInterrupted = 130
 	exitTerminated  = 143
 )
+
+// exitMeanings tells people what the exit codes mean: all of them, in order.
+var exitMeanings = []struct {
+	code    int
+	meaning string
+}{
+	{exitDone, "done"},
+	{exitFailed, "failed"},
+	{exitUsage, "the command line is wrong"},
+	{exitSome, "some of several failed, each reported on its own, and none of them with 4"},
+	{exitDamaged, "verification failed: data is damaged or missing"},
+	{exitStale, "status: something is too old or was not proved for too long"},
+	{exitNotFound, "no such database or snapshot"},
+	{exitRefused, "refused: the target exists or is open, the name belongs to another file, or what is kept encrypted would not be"},
+	{exitLockedOut, "locked out: credentials or rights, or no identity that opens a snapshot"},
+	{exitUnreachable, "the store is out of reach: try again"},
+	{exitHungUp, "the terminal was closed (SIGHUP)"},
+	{exitInterrupted, "interrupted (SIGINT)"},
+	{exitTerminated, "terminated (SIGTERM)"},
+}
 
 // A verdict is what an error means to whoever called the program.
 type verdict struct {
@@ -57,12 +79,7 @@ func (p *program) report(ctx context.Context, err error) int {
 	}
 	var s *signalError
 	if errors.As(context.Cause(ctx), &s) {
-		code := exitInterrupted
-		if s.signal == syscall.SIGTERM {
-			code = exitTerminated
-		}
-		p.ui.Error(s, "nothing half-done was left behind", code)
-		return code
+		return p.reportSignal(s, err)
 	}
 	v := judge(err)
 	if v.hint == usageHint && p.command != "" {
@@ -70,6 +87,17 @@ func (p *program) report(ctx context.Context, err error) int {
 	}
 	p.ui.Error(err, v.hint, v.code)
 	return v.code
+}
+
+// reportSignal prints that a signal ended the command, and err, if that tells more. It returns the exit code.
+func (p *program) reportSignal(s *signalError, err error) int {
+	code := 128 + int(s.signal) // as a shell has it
+	if errors.Is(err, context.Canceled) && !errors.Is(err, store.ErrUnknown) && !errors.Is(err, format.ErrDamaged) {
+		p.ui.Error(s, "nothing half-done is listed or in place", code)
+	} else {
+		p.ui.Error(fmt.Errorf("%w: %w", s, err), judge(err).hint, code)
+	}
+	return code
 }
 
 // usageHint is for command lines without a command; if there is one, [program.report] names it.
@@ -178,6 +206,8 @@ func judgeDamage(err error) (verdict, bool) {
 		return verdict{exitDamaged, "either the root was noted down wrong, or the snapshot was replaced: docs/incident.md"}, true
 	case errors.As(err, new(*format.VersionError)), errors.As(err, new(*chain.UnknownError)):
 		return verdict{exitFailed, "a later version of litestash wrote it: install that one"}, true
+	case errors.As(err, new(*staleError)):
+		return verdict{exitDamaged, "a snapshot that is there can be had by its name, as litestash list NAME tells; in a versioned bucket litestash recover --dry-run tells what is gone; see docs/incident.md"}, true
 	case errors.As(err, new(*upload.LostError)):
 		return verdict{exitDamaged, "a full snapshot has been stored in its place; find out what deletes from the store: in a versioned bucket litestash recover --dry-run tells what is gone; see docs/incident.md"}, true
 	case errors.As(err, new(*upload.DecayError)):

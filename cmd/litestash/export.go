@@ -47,7 +47,7 @@ func (p *program) export(c *cli.Context) error {
 	if !r.at.name.IsZero() && len(names) != 1 {
 		return usagef("export: --at %s is a snapshot of one database: name a time", c.String("at"))
 	}
-	if r.st, err = p.openStore(c.Context); err != nil {
+	if r.lookup, err = p.openLookup(c.Context); err != nil {
 		return err
 	}
 	if len(names) == 0 {

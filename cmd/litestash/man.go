@@ -25,24 +25,6 @@ func (p *program) manCommand() *cli.Command {
 	}
 }
 
-// exitMeanings tells the exit codes in the manual.
-var exitMeanings = []struct {
-	code    int
-	meaning string
-}{
-	{exitDone, "Done."},
-	{exitFailed, "Failed."},
-	{exitUsage, "The command line cannot be understood."},
-	{exitSome, "Some of several failed."},
-	{exitDamaged, "Data in the store is damaged or missing."},
-	{exitNotFound, "There is no such database or snapshot, or none that is new enough."},
-	{exitRefused, "Refused: the target exists or is in use, the name belongs to another database, or a clock is off."},
-	{exitLockedOut, "Locked out: no credentials, or wrong ones."},
-	{exitUnreachable, "The store is out of reach; try again."},
-	{exitInterrupted, "Interrupted."},
-	{exitTerminated, "Terminated."},
-}
-
 // manPage returns the manual page in the macros of man(7).
 func manPage(app *cli.App) string {
 	m := &manual{}

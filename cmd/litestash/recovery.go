@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/litestash/litestash/catalog"
@@ -16,13 +17,12 @@ import (
 	"github.com/litestash/litestash/internal/ui"
 	"github.com/litestash/litestash/restore"
 	"github.com/litestash/litestash/snapshot"
-	"github.com/litestash/litestash/store"
 )
 
 // A recovery brings databases back, by the same rules for whoever asks for it.
 type recovery struct {
+	*lookup
 	p      *program
-	st     store.Store
 	at     moment
 	maxGap time.Duration        // 0 is any
 	check  *snapshot.CheckLevel // nil is none
@@ -78,6 +78,12 @@ func (r *recovery) reportAll(ctx context.Context, dir string) error {
 	if err != nil {
 		return err
 	}
+	for name := range r.pushed { // what has gone as a whole is not listed, and missed
+		if !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
 	if len(names) == 0 && r.ifAny {
 		r.p.ui.Note("There are no snapshots in this store: nothing was restored.")
 		return nil
@@ -164,7 +170,7 @@ func (r *recovery) fetch(ctx context.Context, database, path string) (*restoredF
 
 // find finds the snapshot that is asked for.
 func (r *recovery) find(ctx context.Context, database string) (catalog.Snapshot, error) {
-	snap, seen, err := r.at.find(ctx, r.st, database)
+	snap, seen, err := r.lookup.find(ctx, database, r.at)
 	if err != nil {
 		return snap, err
 	}
@@ -179,7 +185,11 @@ func (r *recovery) find(ctx context.Context, database string) (catalog.Snapshot,
 
 func (r *recovery) restoreTo(ctx context.Context, snap catalog.Snapshot, path string, opts restore.FileOptions) (*restore.Result, error) {
 	if path == "-" {
-		return restore.Stream(ctx, r.st, snap, &pipeWriter{ctx, r.p.stdout}, opts.Options)
+		result, err := restore.Stream(ctx, r.st, snap, &pipeWriter{ctx, r.p.stdout}, opts.Options)
+		if err == nil {
+			err = flush(r.p.stdout)
+		}
+		return result, err
 	}
 	return restore.File(ctx, r.st, snap, path, opts)
 }

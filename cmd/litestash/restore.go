@@ -57,7 +57,7 @@ func (p *program) restore(c *cli.Context) error {
 		if err != nil {
 			return err
 		}
-		if r.st, err = p.openStore(c.Context); err != nil {
+		if r.lookup, err = p.openLookup(c.Context); err != nil {
 			return err
 		}
 		return r.reportAll(c.Context, dir)
@@ -73,7 +73,7 @@ func (p *program) restore(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	if r.st, err = p.openStore(c.Context); err != nil {
+	if r.lookup, err = p.openLookup(c.Context); err != nil {
 		return err
 	}
 	return r.report(c.Context, name, path)

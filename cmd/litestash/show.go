@@ -78,7 +78,7 @@ func (p *program) show(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	st, err := p.openStore(c.Context)
+	in, err := p.openLookup(c.Context)
 	if err != nil {
 		return err
 	}
@@ -89,10 +89,10 @@ func (p *program) show(c *cli.Context) error {
 	var snap catalog.Snapshot
 	var t *format.Tail
 	err = restore.Anew(func() (catalog.Snapshot, error) {
-		snap, _, err = at.find(c.Context, st, name)
+		snap, _, err = in.find(c.Context, name, at)
 		return snap, err
 	}, func(snap catalog.Snapshot) (err error) {
-		t, err = catalog.ReadTail(c.Context, st, snap, ids)
+		t, err = catalog.ReadTail(c.Context, in.st, snap, ids)
 		if errors.Is(err, fs.ErrNotExist) {
 			err = &chain.HoleError{Snapshot: snap, Missing: snap.Key}
 		}
@@ -101,8 +101,8 @@ func (p *program) show(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	plan, perr := restore.Plan(c.Context, st, snap, restore.Options{Identities: ids, TempDir: p.tempDir, Logger: p.log})
-	holds, err := catalog.Holds(c.Context, st, name)
+	plan, perr := restore.Plan(c.Context, in.st, snap, restore.Options{Identities: ids, TempDir: p.tempDir, Logger: p.log})
+	holds, err := catalog.Holds(c.Context, in.st, name)
 	if err != nil {
 		return err
 	}
@@ -111,7 +111,7 @@ func (p *program) show(c *cli.Context) error {
 	if perr == nil {
 		s.Restore = &shownPlan{plan.Objects, plan.Requests, plan.Bytes}
 	}
-	return errors.Join(p.printShown(s), chain.Explain(c.Context, st, perr))
+	return errors.Join(p.printShown(s), chain.Explain(c.Context, in.st, perr))
 }
 
 func newShown(snap catalog.Snapshot, x *format.Index) *shown {

@@ -56,12 +56,13 @@ func TestSignals(t *testing.T) {
 	if testing.Short() || raceEnabled {
 		rounds = 4 // too few to insist on anything
 	}
-	for _, name := range []string{"push", "restore", "replace", "stream", "verify", "drill"} {
+	for _, name := range []string{"push", "delta", "restore", "replace", "stream", "verify", "drill"} {
 		t.Run(name, func(t *testing.T) {
 			r := newSignalRig(t)
 			target := filepath.Join(r.dir, "out.db")
 			args := map[string][]string{
-				"push":    r.with("push", "-q", r.db),
+				"push":    r.with("push", "-q", r.db, "--full", "--even-unchanged"),
+				"delta":   r.with("push", "-q", r.db),
 				"restore": r.with("restore", "app.db", "-o", target),
 				"replace": r.with("restore", "app.db", "-o", target, "--replace"),
 				"stream":  r.with("restore", "app.db", "-o", "-"),
@@ -72,8 +73,11 @@ func TestSignals(t *testing.T) {
 				if err := os.RemoveAll(target); err != nil {
 					t.Fatal(err)
 				}
-				if name == "replace" {
+				switch name {
+				case "replace":
 					sh(t, target, fill("old", 10))
+				case "delta":
+					sh(t, r.db, "UPDATE noise SET bytes = randomblob(100) WHERE id % 50 = 0")
 				}
 			}
 			usual := durationOf(t, func() {
@@ -84,13 +88,10 @@ func TestSignals(t *testing.T) {
 			})
 			for i := range rounds {
 				prepare()
-				signal, want := syscall.SIGINT, exitInterrupted
-				if i%2 == 1 {
-					signal, want = syscall.SIGTERM, exitTerminated
-				}
+				signal := []syscall.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP}[i%3]
 				start, ended := time.Now(), r.found["ended"]
 				p := startLite(t, args...)
-				r.signal(t, p, time.Duration(rng.Int64N(int64(usual))), signal, want)
+				r.signal(t, p, time.Duration(rng.Int64N(int64(usual))), signal, 128+int(signal))
 				if r.found["ended"] > ended {
 					usual = (usual + time.Since(start)) / 2 // the host was busier before
 				}

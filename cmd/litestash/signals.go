@@ -20,13 +20,16 @@ func (e *signalError) Is(target error) bool { return target == context.Canceled 
 // [signal.Ignore], so that programs which this one calls do not inherit it.
 func ignoreBrokenPipes() { signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE) }
 
-// withSignals returns a context that the first interrupt or termination ends, with a signalError
-// as its cause. The second one kills, as if nobody had listened. It
-// listens for as long as the process lives.
+// withSignals returns a context that the first interrupt or termination ends, or the end of the terminal unless
+// that was to be ignored, as under nohup. It has a signalError as its cause. The second one kills, as if nobody had
+// listened. It listens for as long as the process lives.
 func withSignals(parent context.Context) context.Context {
 	ctx, cancel := context.WithCancelCause(parent)
 	got := make(chan os.Signal, 1)
 	signal.Notify(got, os.Interrupt, syscall.SIGTERM)
+	if !signal.Ignored(syscall.SIGHUP) {
+		signal.Notify(got, syscall.SIGHUP)
+	}
 	go func() {
 		s := <-got
 		signal.Stop(got)

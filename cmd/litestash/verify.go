@@ -19,7 +19,6 @@ import (
 	"github.com/litestash/litestash/internal/progress"
 	"github.com/litestash/litestash/internal/ui"
 	"github.com/litestash/litestash/restore"
-	"github.com/litestash/litestash/store"
 	"github.com/litestash/litestash/survey"
 )
 
@@ -47,8 +46,8 @@ func (p *program) verifyCommand() *cli.Command {
 
 // A verification proves snapshots, one after the other.
 type verification struct {
+	*lookup
 	p     *program
-	st    store.Store
 	opts  restore.Options // its Meter and its Check are set for each snapshot
 	drill *drill          // nil just reads everything
 }
@@ -86,7 +85,7 @@ func (p *program) verify(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	if v.st, err = p.openStore(c.Context); err != nil {
+	if v.lookup, err = p.openLookup(c.Context); err != nil {
 		return err
 	}
 	switch {
@@ -96,7 +95,7 @@ func (p *program) verify(c *cli.Context) error {
 		return v.databases(c.Context, at, c.Bool("all-snapshots"))
 	case !c.Bool("all-snapshots"):
 		err := v.found(c.Context, func() (catalog.Snapshot, error) {
-			snap, _, err := at.find(c.Context, v.st, name)
+			snap, _, err := v.find(c.Context, name, at)
 			return snap, err
 		})
 		return chain.Explain(c.Context, v.st, err)

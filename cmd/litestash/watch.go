@@ -136,11 +136,11 @@ func (p *program) reported(ctx context.Context, err error) error {
 // restoreMissing brings databases back that are not there. That the store has no snapshots of one is the
 // only reason to leave it at that; a store that is not there could be one that is not mounted.
 func (p *program) restoreMissing(ctx context.Context, sources []source) error {
-	st, err := p.openStore(ctx)
+	in, err := p.openLookup(ctx)
 	if err != nil {
 		return err
 	}
-	r := &recovery{p: p, st: st, at: moment{time: time.Now(), latest: true}, check: new(snapshot.Quick), ifMissing: true, ifAny: true}
+	r := &recovery{p: p, lookup: in, at: moment{time: time.Now(), latest: true}, check: new(snapshot.Quick), ifMissing: true, ifAny: true}
 	r.opts.TempDir, r.opts.Logger = p.tempDir, p.log
 	if r.opts.Identities, err = p.keys.open(); err != nil {
 		return err

@@ -1,0 +1,61 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/litestash/litestash/catalog"
+	"github.com/litestash/litestash/format"
+	"github.com/litestash/litestash/state"
+	"github.com/litestash/litestash/store"
+)
+
+// A lookup finds what people ask for in a store, and tells if that is less than this host has pushed there.
+type lookup struct {
+	st     store.Store
+	pushed map[string]format.Name // the newest that is remembered, by database
+}
+
+// openLookup opens the store that the command line names.
+func (p *program) openLookup(ctx context.Context) (*lookup, error) {
+	st, err := p.openStore(ctx)
+	if err != nil {
+		return nil, err
+	}
+	pushed, err := state.Remembered(p.stateDir, fmt.Sprint(st))
+	return &lookup{st, pushed}, err
+}
+
+// find returns the snapshot that m asks for, and, newest first, what else was seen on the way. It is a
+// [staleError] if this host has pushed a newer one that is not after m: what is there is an older database. One that is
+// asked for by its name is found all the same.
+func (l *lookup) find(ctx context.Context, database string, m moment) (catalog.Snapshot, []catalog.Snapshot, error) {
+	snap, seen, err := m.find(ctx, l.st, database)
+	none := errors.As(err, new(*catalog.NotFoundError))
+	if err != nil && !none {
+		return snap, seen, err
+	}
+	pushed, ok := l.pushed[database]
+	if !ok || !m.name.IsZero() || !m.latest && pushed.Time > format.TimeOf(m.time) || !none && snap.Name.Compare(pushed) >= 0 {
+		return snap, seen, err
+	}
+	return snap, seen, &staleError{database, pushed, snap.Name}
+}
+
+// A staleError says that the store has nothing as new as what this host has pushed. It matches
+// [format.ErrDamaged]: missing data is damage.
+type staleError struct {
+	database      string
+	pushed, found format.Name // found may be zero
+}
+
+func (e *staleError) Error() string {
+	if e.found.IsZero() {
+		return fmt.Sprintf("the store has lost %v of %s, which was pushed from here, and holds none that was asked for", e.pushed, e.database)
+	}
+	return fmt.Sprintf("the store has lost %v of %s, which was pushed from here: the newest that was asked for and is there is %v",
+		e.pushed, e.database, e.found)
+}
+
+func (e *staleError) Is(target error) bool { return target == format.ErrDamaged }
