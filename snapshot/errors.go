@@ -134,6 +134,13 @@ func (e *NoSpaceError) Is(target error) bool { return target == ErrNoSpace }
 // Unwrap returns what the operating system said, or nil.
 func (e *NoSpaceError) Unwrap() error { return e.Err }
 
+// A SpoiltError says that a temporary file does not hold what was written to it.
+type SpoiltError struct{ Page uint32 }
+
+func (e *SpoiltError) Error() string {
+	return fmt.Sprintf("page %d in the temporary file is not what was written there", e.Page)
+}
+
 // An InUseError names a database that another process has open.
 type InUseError struct {
 	Path string

@@ -14,17 +14,17 @@ import (
 // vanish when it is closed or the process ends. All methods may be called concurrently, except
 // that Close must come after the others have returned.
 type Image struct {
-	salt         format.Salt
-	pageSize     int
-	pages        uint32
-	root         format.Root
-	taken        time.Time
-	look         string
-	stats        Stats
-	partial      bool // it lacks pages that its base has
-	data, hashes *os.File
-	close        sync.Once
-	closeErr     error
+	salt        format.Salt
+	pageSize    int
+	pages       uint32
+	root        format.Root
+	taken       time.Time
+	look        string
+	stats       Stats
+	partial     bool // it lacks pages that its base has
+	data, table *os.File
+	close       sync.Once
+	closeErr    error
 }
 
 // PageSize returns the size of a page in bytes, or 0 if the database is empty: a file of 0 bytes.
@@ -53,38 +53,67 @@ func (m *Image) Look() string { return m.look }
 // Stats returns what taking the image was like.
 func (m *Image) Stats() Stats { return m.stats }
 
-// ReadAt reads the bytes of the image: it implements [io.ReaderAt].
-func (m *Image) ReadAt(p []byte, off int64) (int, error) { return m.data.ReadAt(p, off) }
+// ReadAt reads the bytes of the image: it implements [io.ReaderAt]. Pages that are read as a whole are compared with
+// what was copied; one that is not the same, or was left out because the base has it, is a [SpoiltError].
+func (m *Image) ReadAt(p []byte, off int64) (int, error) {
+	n, err := m.data.ReadAt(p, off)
+	if m.pageSize == 0 {
+		return n, err
+	}
+	size := int64(m.pageSize)
+	first := (off + size - 1) / size
+	for skip := first*size - off; int64(n) >= skip+size; {
+		var buf [64 * entrySize]byte
+		some := buf[:min(int64(len(buf)), (int64(n)-skip)/size*entrySize)]
+		if err := m.readEntries(uint32(first)+1, some); err != nil {
+			return 0, err
+		}
+		for ; len(some) > 0; some = some[entrySize:] {
+			if !(*entry)(some).fits(p[skip : skip+size]) {
+				return 0, &SpoiltError{Page: uint32(first) + 1}
+			}
+			first, skip = first+1, skip+size
+		}
+	}
+	return n, err
+}
 
 // ReadHashes fills dst with the hashes of the pages from first on, which are numbered from 1.
 func (m *Image) ReadHashes(first uint32, dst []format.PageHash) error {
 	if first < 1 || int64(first)-1+int64(len(dst)) > int64(m.pages) {
 		return fmt.Errorf("read hashes of %d pages from %d on: there are %d pages", len(dst), first, m.pages)
 	}
-	buf := make([]byte, min(len(dst)*format.PageHashSize, 1<<16))
-	off := int64(first-1) * format.PageHashSize
+	buf := make([]byte, min(len(dst), 1<<12)*entrySize)
 	for len(dst) > 0 {
-		chunk := buf[:min(len(dst)*format.PageHashSize, len(buf))]
-		if n, err := m.hashes.ReadAt(chunk, off); n < len(chunk) {
-			if err == io.EOF {
-				err = io.ErrUnexpectedEOF
-			}
-			return fmt.Errorf("read hashes of pages: %w", err)
+		some := buf[:min(len(dst)*entrySize, len(buf))]
+		if err := m.readEntries(first, some); err != nil {
+			return err
 		}
-		off += int64(len(chunk))
-		for ; len(chunk) > 0; chunk = chunk[format.PageHashSize:] {
-			dst[0] = format.PageHash(chunk)
-			dst = dst[1:]
+		for ; len(some) > 0; some = some[entrySize:] {
+			dst[0] = (*entry)(some).hash()
+			first, dst = first+1, dst[1:]
 		}
 	}
 	return nil
+}
+
+// readEntries fills b with the entries of the pages from first on.
+func (m *Image) readEntries(first uint32, b []byte) error {
+	n, err := m.table.ReadAt(b, int64(first-1)*entrySize)
+	if n == len(b) {
+		return nil
+	}
+	if err == io.EOF {
+		err = io.ErrUnexpectedEOF
+	}
+	return fmt.Errorf("read hashes of pages: %w", err)
 }
 
 // Close releases the temporary files. It may be called again.
 func (m *Image) Close() error {
 	m.close.Do(func() {
 		m.closeErr = m.data.Close()
-		if err := m.hashes.Close(); m.closeErr == nil {
+		if err := m.table.Close(); m.closeErr == nil {
 			m.closeErr = err
 		}
 	})

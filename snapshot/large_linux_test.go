@@ -52,9 +52,9 @@ func TestLockPage(t *testing.T) {
 					if i == lockPage(size) {
 						h = format.PageHash{}
 					}
-					run = append(run, h[:]...)
+					run = append(append(run, h[:]...), make([]byte, entrySize-len(h))...)
 				}
-				if _, err := sp.hashes.WriteAt(run, int64(n-1)*format.PageHashSize); err != nil {
+				if _, err := sp.table.WriteAt(run, int64(n-1)*entrySize); err != nil {
 					t.Fatal(err)
 				}
 			}

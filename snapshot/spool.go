@@ -23,7 +23,8 @@ const (
 )
 
 // A spool takes the pages of a database, in any order, hashes them and keeps both in unlinked
-// temporary files. Its add, reset and finish methods belong to one goroutine.
+// temporary files, with a checksum of each page that [Image.ReadAt] compares: temporary files are not synced, and
+// what a disk has lost may read as zeros. Its add, reset and finish methods belong to one goroutine.
 //
 // The hashing and writing is done by other goroutines in batches of contiguous pages, so that
 // whoever adds pages, holding a lock on somebody's database, waits only when [batches] of them
@@ -35,9 +36,9 @@ type spool struct {
 	meter *progress.Meter
 	seal  bool // pages carry a checksum that has to be kept right, see sealPage
 
-	data, hashes *os.File
-	pageSize     int   // bytes; 0 until the first page was added
-	size         int64 // bytes, as the backup has set it
+	data, table *os.File // table has an entry for each page
+	pageSize    int      // bytes; 0 until the first page was added
+	size        int64    // bytes, as the backup has set it
 
 	batch *batch      // being filled, may be nil
 	work  chan *batch // to the hashers
@@ -71,7 +72,7 @@ func newSpool(opts *Options) (*spool, error) {
 	if err != nil {
 		return nil, fmt.Errorf("create temporary file: %w", err)
 	}
-	hashes, err := tempfile.Unlinked(dir)
+	table, err := tempfile.Unlinked(dir)
 	if err != nil {
 		data.Close()
 		return nil, fmt.Errorf("create temporary file: %w", err)
@@ -80,7 +81,7 @@ func newSpool(opts *Options) (*spool, error) {
 		opts.Logger.Warn("the temporary directory is kept in memory: the image of the database will take as much of it", "dir", dir)
 	}
 	s := &spool{
-		dir: dir, salt: opts.Salt, base: opts.Base, meter: opts.Copied, data: data, hashes: hashes,
+		dir: dir, salt: opts.Salt, base: opts.Base, meter: opts.Copied, data: data, table: table,
 		work: make(chan *batch, batches),
 		free: make(chan *batch, batches),
 	}
@@ -100,16 +101,16 @@ func (s *spool) close() {
 	s.group.Wait()
 	if s.data != nil {
 		s.data.Close()
-		s.hashes.Close()
+		s.table.Close()
 	}
 }
 
 // reserve reports whether there is room for an image of so many pages. How many of them will be
 // kept beside a base is not known; it shows soon enough when there are too many.
 func (s *spool) reserve(pages, pageSize int64) error {
-	need := pages * (pageSize + format.PageHashSize)
+	need := pages * (pageSize + entrySize)
 	if s.base != nil {
-		need = pages * format.PageHashSize
+		need = pages * entrySize
 	}
 	if free, err := disk.Free(s.dir); err == nil && free < need {
 		return &NoSpaceError{Dir: s.dir, Need: need, Free: free}
@@ -132,7 +133,7 @@ func (s *spool) reset() error {
 	if err := s.data.Truncate(0); err != nil {
 		return err
 	}
-	if err := s.hashes.Truncate(0); err != nil {
+	if err := s.table.Truncate(0); err != nil {
 		return err
 	}
 	return s.failure()
@@ -209,7 +210,7 @@ func (s *spool) hash() {
 type hashing struct {
 	hasher *format.PageHasher
 	hashes []format.PageHash
-	bytes  []byte // of hashes
+	bytes  []byte // of entries
 	same   []bool
 }
 
@@ -220,14 +221,14 @@ func (s *spool) write(b *batch, h *hashing) error {
 		if s.seal {
 			sealPage(page[:b.pageSize])
 		}
-		sum := h.hasher.Hash(page[:b.pageSize])
-		h.hashes = append(h.hashes, sum)
-		h.bytes = append(h.bytes, sum[:]...)
+		hash := h.hasher.Hash(page[:b.pageSize])
+		h.hashes = append(h.hashes, hash)
+		h.bytes = appendEntry(h.bytes, hash, page[:b.pageSize])
 	}
 	if err := s.keep(b, h); err != nil {
 		return err
 	}
-	if _, err := s.hashes.WriteAt(h.bytes, b.off/int64(b.pageSize)*format.PageHashSize); err != nil {
+	if _, err := s.table.WriteAt(h.bytes, b.off/int64(b.pageSize)*entrySize); err != nil {
 		return s.full(err)
 	}
 	return nil
@@ -332,8 +333,8 @@ func (s *spool) finish() (*Image, error) {
 		return nil, err
 	}
 	if s.size == 0 {
-		m := &Image{salt: s.salt, data: s.data, hashes: s.hashes, root: format.NewRootHasher(0, 0, s.salt).Sum()}
-		s.data, s.hashes = nil, nil
+		m := &Image{salt: s.salt, data: s.data, table: s.table, root: format.NewRootHasher(0, 0, s.salt).Sum()}
+		s.data, s.table = nil, nil
 		return m, nil
 	}
 	if s.size%int64(s.pageSize) != 0 {
@@ -344,12 +345,13 @@ func (s *spool) finish() (*Image, error) {
 		return nil, err
 	}
 	if n := lockPage(s.pageSize); n <= pages {
-		h := format.NewPageHasher(s.salt).Hash(make([]byte, s.pageSize))
-		if _, err := s.hashes.WriteAt(h[:], int64(n-1)*format.PageHashSize); err != nil {
+		zeros := make([]byte, s.pageSize)
+		e := appendEntry(nil, format.NewPageHasher(s.salt).Hash(zeros), zeros)
+		if _, err := s.table.WriteAt(e, int64(n-1)*entrySize); err != nil {
 			return nil, s.full(err)
 		}
 	}
-	if err := s.hashes.Truncate(int64(pages) * format.PageHashSize); err != nil {
+	if err := s.table.Truncate(int64(pages) * entrySize); err != nil {
 		return nil, s.full(err)
 	}
 	if err := s.data.Truncate(s.size); err != nil {
@@ -359,8 +361,8 @@ func (s *spool) finish() (*Image, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := &Image{salt: s.salt, pageSize: s.pageSize, pages: pages, partial: s.base != nil, data: s.data, hashes: s.hashes, root: root}
-	s.data, s.hashes = nil, nil
+	m := &Image{salt: s.salt, pageSize: s.pageSize, pages: pages, partial: s.base != nil, data: s.data, table: s.table, root: root}
+	s.data, s.table = nil, nil
 	return m, nil
 }
 
@@ -381,12 +383,13 @@ func (s *spool) checkHeader(pages uint32) error {
 // root computes the root of the image and, on the way, makes sure that each page was added.
 func (s *spool) root(pages uint32) (format.Root, error) {
 	root := format.NewRootHasher(s.pageSize, pages, s.salt)
-	r := bufio.NewReaderSize(io.NewSectionReader(s.hashes, 0, int64(pages)*format.PageHashSize), 1<<16)
+	r := bufio.NewReaderSize(io.NewSectionReader(s.table, 0, int64(pages)*entrySize), 1<<16)
 	for n := range pages {
-		var h format.PageHash
-		if _, err := io.ReadFull(r, h[:]); err != nil {
+		var e entry
+		if _, err := io.ReadFull(r, e[:]); err != nil {
 			return format.Root{}, fmt.Errorf("read temporary file in %s: %w", s.dir, err)
 		}
+		h := e.hash()
 		if h == (format.PageHash{}) {
 			return format.Root{}, fmt.Errorf("internal error: page %d of %d was never copied", n+1, pages)
 		}

@@ -314,6 +314,8 @@ func judgeDisk(err error) (verdict, bool) {
 	switch {
 	case errors.Is(err, snapshot.ErrNoSpace), errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
 		return verdict{exitFailed, "make room on that disk, or use another; if it is the one for temporary files, --temp-dir names another"}, true
+	case errors.As(err, new(*snapshot.SpoiltError)):
+		return verdict{exitFailed, "the disk for temporary files, or the memory, of this host loses data: look at it, and name another disk with --temp-dir"}, true
 	case errors.Is(err, syscall.ENOTDIR):
 		return verdict{exitFailed, "choose another path: something in this one is a file"}, true
 	case errors.Is(err, syscall.EROFS):
