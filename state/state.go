@@ -130,6 +130,16 @@ func New(tempDir string) (*Memory, error) {
 // Facts returns what is remembered, or nil.
 func (m *Memory) Facts() *Facts { return m.facts }
 
+// Forgotten reports whether another process has dropped what is remembered, see [ForgetDeleted]. It is what Facts says
+// all the same.
+func (m *Memory) Forgotten() bool {
+	if m.lock == nil || m.facts == nil {
+		return false
+	}
+	_, err := os.Stat(m.path(".facts"))
+	return errors.Is(err, fs.ErrNotExist)
+}
+
 var errLocked = errors.New("another process is pushing this database")
 
 func (m *Memory) open() (err error) {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"slices"
+	"time"
 
 	"github.com/litestash/litestash/catalog"
 	"github.com/litestash/litestash/chain"
@@ -36,6 +37,7 @@ func (p *Push) findLatest(ctx context.Context) (*catalog.Snapshot, error) {
 	p.why = "it is the first snapshot"
 	if !none {
 		p.newest = &newest[0]
+		p.warnOfFuture()
 	}
 	p.checkMemory()
 	if err := p.checkPlain(); err != nil {
@@ -49,6 +51,15 @@ func (p *Push) findLatest(ctx context.Context) (*catalog.Snapshot, error) {
 		return p.newest, nil
 	}
 	return p.readLatest(ctx, newest)
+}
+
+// warnOfFuture warns if the newest snapshot is of a time that has not come, as after a push by a wrong clock: those after
+// it are said to be later still, and a time that is asked for finds none of them.
+func (p *Push) warnOfFuture() {
+	if ahead := p.newest.Name.Time.UTC().Sub(p.opts.Now()); ahead > MaxSkew {
+		p.log.Warn("the newest snapshot is of a time that has not come: until then later ones can be found by their names alone; delete it, if it can be done without",
+			"key", p.newest.Key, "ahead", ahead.Round(time.Second))
+	}
 }
 
 // isConfirmed reports whether the memory is about the snapshot that an earlier push has confirmed.
@@ -68,7 +79,8 @@ func (p *Push) checkMemory() {
 	switch {
 	case p.newest != nil && p.newest.Base() == key:
 		p.trusted = p.newest.Object.Size == facts.Newest().Size
-	case p.newest == nil || p.newest.Base() < key:
+	case p.newest != nil && p.newest.Base() > key, p.opts.Memory.Forgotten():
+	default:
 		p.trouble = &LostError{p.opts.Database, key}
 	}
 }

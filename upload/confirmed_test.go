@@ -1,11 +1,13 @@
 package upload_test
 
 import (
+	"errors"
 	"testing"
 	"time"
 
 	"github.com/litestash/litestash/catalog"
 	"github.com/litestash/litestash/format"
+	"github.com/litestash/litestash/internal/memimage"
 	"github.com/litestash/litestash/state"
 	"github.com/litestash/litestash/store"
 	"github.com/litestash/litestash/store/storetest"
@@ -31,15 +33,31 @@ func newSeries(t *testing.T, st store.Store) *series {
 func (s *series) push() *upload.Result {
 	s.t.Helper()
 	s.now = s.now.Add(time.Millisecond)
+	r, err := s.tryPush()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return r
+}
+
+func (s *series) tryPush() (*upload.Result, error) {
+	s.t.Helper()
 	p, err := upload.Begin(s.t.Context(), s.st, upload.Options{
 		Database: "app.db", Source: here, Memory: s.m, Confirmed: s.last, Now: func() time.Time { return s.now },
 	})
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	r := commit(s.t, p, s.data[0], s.now)
-	s.data, s.last = s.data[1:], &r.Snapshot
-	return r
+	for {
+		r, err := p.Commit(s.t.Context(), memimage.New(p.Salt, 4096, s.data[0], s.now))
+		if errors.Is(err, upload.ErrRetake) {
+			continue
+		}
+		if r != nil {
+			s.data, s.last = s.data[1:], &r.Snapshot
+		}
+		return r, err
+	}
 }
 
 // TestConfirmedRequests counts what a push asks of the store that continues a confirmed one.
@@ -102,7 +120,11 @@ func TestConfirmedLost(t *testing.T) {
 				all = append(all, s.push().Snapshot)
 			}
 			c.do(s, all[c.which].Key)
-			r := s.push()
+			s.now = s.now.Add(time.Millisecond)
+			r, err := s.tryPush()
+			if err != nil && !(c.name == "the newest is gone" && errors.As(err, new(*upload.LostError))) {
+				t.Fatal(err)
+			}
 			if r.Index.Kind() != c.kind {
 				t.Fatalf("a %v (%s), want a %v", r.Index.Kind(), r.Why, c.kind)
 			}
@@ -131,10 +153,56 @@ func TestConfirmedNewestPruned(t *testing.T) {
 			t.Fatal(err)
 		}
 		s.now = s.now.Add(time.Minute)
-		r := s.push()
+		r, err := s.tryPush()
+		if announced && err != nil || !announced && !errors.As(err, new(*upload.LostError)) {
+			t.Errorf("the newest was announced to be deleted: %v, and the next push says: %v", announced, err)
+		}
 		if r.Index.Kind() != format.Delta || len(r.Index.Chain) != 1 {
 			t.Errorf("a %v (%s) upon %d, want a delta upon the first of the minute before", r.Index.Kind(), r.Why, len(r.Index.Chain))
 		}
+	}
+}
+
+// TestConfirmedNewestLost has the newest snapshot vanish: that is told, unless it may have been deleted on purpose.
+func TestConfirmedNewestLost(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		onDir func(t *testing.T, s *series)
+		minute,
+		lost bool
+	}{
+		{name: "lost", lost: true},
+		{name: "lost, and the next one builds on an older one", minute: true, lost: true},
+		{name: "pushed by somebody else and pruned", onDir: func(t *testing.T, s *series) {
+			other := *s
+			other.m, other.last = newMemory(t), nil
+			other.push()
+			s.now, s.data = other.now, other.data
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := newSeries(t, openDir(t))
+			for range 3 {
+				s.push()
+			}
+			if c.onDir != nil {
+				c.onDir(t, s)
+			}
+			gone := s.last.Key
+			if err := s.st.Delete(t.Context(), gone.String()); err != nil {
+				t.Fatal(err)
+			}
+			if c.minute {
+				s.now = s.now.Add(time.Minute)
+			}
+			s.now = s.now.Add(time.Millisecond)
+			_, err := s.tryPush()
+			lost, ok := errors.AsType[*upload.LostError](err)
+			if ok != c.lost || ok && lost.Key != gone.Base() || !ok && err != nil {
+				t.Errorf("the next push says: %v", err)
+			}
+			s.push()
+		})
 	}
 }
 

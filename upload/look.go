@@ -19,7 +19,7 @@ import (
 const lookers = 8
 
 // look makes sure that the store holds all of a path and that nobody has announced to delete any of
-// it. If not, it says what is wrong. Whoever deletes announces first and lists again before
+// it. If not, it says what is wrong: why nothing can build on that. Whoever deletes announces first and lists again before
 // deleting, so of a push and a deletion that meet the second one sees the first.
 //
 // If the newest snapshot has been confirmed before, with all that it rests on, which path is a part of, and
@@ -36,11 +36,28 @@ func (p *Push) look(ctx context.Context, path []state.Link) (trouble string, err
 	}
 	if p.brief && !announced[p.newest.Name] {
 		gone, err := isGone(ctx, p.st, p.newest.Key.String(), p.newest.Object.Size)
+		if gone && err == nil {
+			err = p.missNewest(ctx)
+		}
 		if !gone || err != nil {
 			return "", err
 		}
 	}
 	return p.findGone(ctx, path)
+}
+
+// missNewest notes that the store has lost the newest snapshot, which is gone. It has not if somebody else has pushed a
+// newer one, beside which it may have been pruned, or if it was deleted on this host.
+func (p *Push) missNewest(ctx context.Context) error {
+	found, err := catalog.Find(ctx, p.st, p.opts.Database, catalog.Latest)
+	if err != nil && !errors.As(err, new(*catalog.NotFoundError)) {
+		return err
+	}
+	newer := func(s catalog.Snapshot) bool { return s.Name != p.stored && s.Name.Compare(p.newest.Name) > 0 }
+	if !slices.ContainsFunc(found, newer) && !p.opts.Memory.Forgotten() {
+		p.trouble = &LostError{p.opts.Database, p.newest.Base()}
+	}
+	return nil
 }
 
 // findGone says which object of a path the store no longer has all of, if there is one.

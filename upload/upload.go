@@ -9,6 +9,7 @@ package upload
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -113,6 +114,7 @@ type Push struct {
 	facts   *state.Facts      // of the memory, that a delta was planned on
 	locker  store.Locker      // nil if nothing is to be locked
 
+	stored   format.Name  // what this push has stored last
 	why      string       // it is a full; empty for a delta
 	path     []state.Link // what a delta rests on, its parent last
 	replaces format.Name
@@ -220,8 +222,17 @@ func (p *Push) confirmUnchanged(ctx context.Context) (*Result, error) {
 // another to be taken with the Salt and Base that p has then, and Commit to be called again.
 //
 // A [LostError] or a [DecayError] comes with a result: the snapshot is stored, but the store has lost
-// or damaged another.
+// or damaged another. It comes with any other error as well: if what became of this snapshot is not known, the next
+// push may find it there, and nothing amiss.
 func (p *Push) Commit(ctx context.Context, img Image) (*Result, error) {
+	r, err := p.commit(ctx, img)
+	if err == ErrRetake {
+		return nil, err
+	}
+	return r, errors.Join(err, p.trouble)
+}
+
+func (p *Push) commit(ctx context.Context, img Image) (*Result, error) {
 	if p.Base != nil && p.opts.Memory.Facts() != p.facts {
 		return nil, errMemory
 	}
@@ -255,6 +266,7 @@ func (p *Push) Commit(ctx context.Context, img Image) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
+	p.stored = x.Snapshot
 	if x.Kind() == format.Delta {
 		trouble, err := p.look(ctx, p.path)
 		if err != nil {
@@ -268,8 +280,7 @@ func (p *Push) Commit(ctx context.Context, img Image) (*Result, error) {
 	}
 	p.remember(x, o, img, lock)
 	p.log.Debug("snapshot stored", "key", o.Key, "size", o.Size, "root", x.Root)
-	r := &Result{catalog.Snapshot{Key: p.keyOf(x), Object: o}, x.Root, x.Size(), x.Pages, x, p.why, lock}
-	return r, p.trouble
+	return &Result{catalog.Snapshot{Key: p.keyOf(x), Object: o}, x.Root, x.Size(), x.Pages, x, p.why, lock}, nil
 }
 
 // newestIs reports whether img is what the newest snapshot is.
