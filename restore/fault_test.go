@@ -168,6 +168,36 @@ func TestFaults(t *testing.T) {
 	}
 }
 
+// TestChainFaults does the same with a snapshot that rests on four others: their ends are read
+// several at a time, where chance decides which call goes wrong.
+func TestChainFaults(t *testing.T) {
+	st := openDir(t)
+	versions := [][]byte{memimage.Noise(5, 4096, 200)}
+	for i := range 4 {
+		next := bytes.Clone(versions[i])
+		copy(next[i*40*4096:], memimage.Noise(uint64(10+i), 4096, 3))
+		versions = append(versions, next)
+	}
+	chain := pushChain(t, st, "app.db", nil, nil, versions)
+	p := &pushed{st: st, snap: chain[4], data: versions[4]}
+	for _, w := range append(slices.Clone(ways), way{"plan", planWay}) {
+		for _, how := range storetest.Hows {
+			t.Run(fmt.Sprintf("%s/%v", w.name, how), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) { failEachCall(t, w, how, p, 5) })
+			})
+		}
+	}
+}
+
+func planWay(t *testing.T, ctx context.Context, st store.Store, snap catalog.Snapshot, dir string, _ []byte) error {
+	e, err := restore.Plan(ctx, st, snap, restore.Options{TempDir: dir})
+	checkNames(t, dir)
+	if err == nil && e.Objects != 5 {
+		t.Errorf("a plan of %d objects", e.Objects)
+	}
+	return err
+}
+
 // failEachCall does so for one way and one kind of fault. At least so many calls there must be.
 func failEachCall(t *testing.T, w way, how storetest.How, p *pushed, least int) {
 	dir, calls := t.TempDir(), 0

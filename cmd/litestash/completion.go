@@ -180,10 +180,14 @@ func meaning(f cli.Flag) string {
 // valuesOf finds the values that a flag may have.
 func (p *program) valuesOf(ctx context.Context, l line, f cli.Flag) candidates {
 	switch f.Names()[0] {
-	case "store", "from", "to", "temp-dir", "state-dir":
+	case "store", "from", "to", "temp-dir", "state-dir", "below":
 		return candidates{kind: "dirs"}
-	case "output", "db", "identity", "recipients-file", "passphrase-file":
+	case "output", "db", "identity", "recipients-file", "passphrase-file", "reuse", "ping-url-file":
 		return candidates{kind: "files"}
+	case "for":
+		return wordsOf(roleNames...)
+	case "lock-mode":
+		return wordsOf("governance", "compliance")
 	case "check":
 		return wordsOf("none", "quick", "full")
 	case "name":
@@ -202,7 +206,7 @@ func (p *program) valuesOf(ctx context.Context, l line, f cli.Flag) candidates {
 func (p *program) argumentsOf(ctx context.Context, app *cli.App, l line) candidates {
 	n := len(l.args)
 	switch name := l.command.Name; {
-	case name == "push":
+	case name == "push", name == "watch":
 		return candidates{kind: "files"}
 	case name == "completion" && n == 0:
 		return wordsOf(shells...)
@@ -212,7 +216,7 @@ func (p *program) argumentsOf(ctx context.Context, app *cli.App, l line) candida
 		return p.databases(ctx)
 	case name == "export" && (n > 0 || slices.Contains(l.own, "--all-databases")):
 		return candidates{kind: "dirs"}
-	case n == 0 && slices.Contains([]string{"list", "show", "restore", "verify", "status", "prune", "hold", "unhold", "delete", "export"}, name):
+	case n == 0 && slices.Contains([]string{"list", "show", "restore", "verify", "status", "prune", "hold", "unhold", "delete", "export", "recover"}, name):
 		return p.databases(ctx)
 	case name == "show" && n == 1, n > 0 && slices.Contains([]string{"delete", "hold", "unhold"}, name):
 		c := p.snapshots(ctx, l.args[0])

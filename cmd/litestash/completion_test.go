@@ -131,6 +131,9 @@ func TestUnquote(t *testing.T) {
 func shellOutput(t *testing.T, shell string, script string) string {
 	t.Helper()
 	path, err := exec.LookPath(shell)
+	if err != nil && os.Getenv("LITESTASH_TEST_REQUIRE_TOOLS") == "1" {
+		t.Fatalf("%s is not installed", shell)
+	}
 	if err != nil {
 		t.Skipf("%s is not installed", shell)
 	}
