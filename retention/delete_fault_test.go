@@ -2,6 +2,7 @@ package retention_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"maps"
@@ -107,7 +108,7 @@ func (r *rig) check(when string) {
 // said to be deleted is gone, a push goes on as usual, and the next deletion ends what the first one began.
 func TestDeleteFaults(t *testing.T) {
 	r := newRig(t)
-	for _, how := range []storetest.How{storetest.Before, storetest.After, storetest.Cut} {
+	for _, how := range storetest.Hows {
 		for _, doomed := range [][]int{{1, 2, 5}, {0, 1, 2, 3, 4, 5}, {2, 3}} {
 			for n, hit := 1, true; hit; n++ {
 				hit = r.clone().failDeletion(storetest.Step{Call: n, How: how}, doomed)
@@ -140,8 +141,11 @@ func (r *rig) failDeletion(step storetest.Step, doomed []int) bool {
 	when := fmt.Sprintf("%v call %d, %d doomed", step.How, step.Call, len(doomed))
 	gone := retention.Names{}
 	opts := retention.Options{Concurrency: 1, Deleted: func(s catalog.Snapshot) { gone[s.Name] = true }}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	step.Stalled = cancel // of a call that stands still whoever waits has enough
 	st := storetest.Fault(r.st, step)
-	err = retention.Delete(t.Context(), st, "app.db", want, opts)
+	err = retention.Delete(ctx, st, "app.db", want, opts)
 	hit := st.Hit() > 0
 	if hit == (err == nil) {
 		t.Errorf("%s: a fault: %v, the deletion: %v", when, hit, err)

@@ -63,7 +63,9 @@ type Facts struct {
 type Link struct {
 	format.Link
 	Root format.Root `json:"root"`
-	Lock Lock        `json:"lock,omitzero"`
+	// ETag is the object's in the store. None if it was not pushed from here.
+	ETag string `json:"etag,omitempty"`
+	Lock Lock   `json:"lock,omitzero"`
 	// Readers tell for whom it is encrypted, in the words of whoever encrypted it. None if it is not, or
 	// if that is not known.
 	Readers string `json:"readers,omitempty"`

@@ -13,6 +13,7 @@ import (
 	"github.com/litestash/litestash/format"
 	"github.com/litestash/litestash/seal"
 	"github.com/litestash/litestash/state"
+	"github.com/litestash/litestash/store"
 )
 
 // findLatest finds the newest snapshot of this source, if there is one that can be built on, and
@@ -78,11 +79,16 @@ func (p *Push) checkMemory() {
 	key := facts.Newest().Key
 	switch {
 	case p.newest != nil && p.newest.Base() == key:
-		p.trusted = p.newest.Object.Size == facts.Newest().Size
+		p.trusted = isOurs(p.newest.Object, facts.Newest())
 	case p.newest != nil && p.newest.Base() > key, p.opts.Memory.Forgotten():
 	default:
 		p.trouble = &LostError{p.opts.Database, key}
 	}
+}
+
+// isOurs reports whether an object is the very one that was pushed under its key, and not one that was put in its place.
+func isOurs(o store.Object, pushed state.Link) bool {
+	return o.Size == pushed.Size && (pushed.ETag == "" || o.ETag == pushed.ETag)
 }
 
 // checkPlain refuses to store as it is what has been encrypted so far: the newest snapshot tells, be it
@@ -175,6 +181,9 @@ func (p *Push) replaced(s catalog.Snapshot, t *format.Tail) error {
 // then only its lineage tells, which follows from the source.
 func (p *Push) locked(newest catalog.Snapshot, err *seal.LockedError) error {
 	switch ours := newest.Name.ID.Lineage() == p.lineage; {
+	case ours && p.opts.Memory.Facts() != nil && p.opts.Memory.Facts().Newest().Key == newest.Base():
+		p.why = "the newest snapshot is another object than was pushed, and there is no identity to read it with"
+		p.log.Warn("the newest snapshot is another object than was pushed: if nobody has copied it, somebody has replaced it", "key", newest.Object.Key)
 	case ours:
 		p.why = "there is no identity to read the newest snapshot with"
 		if err.Tried > 0 {

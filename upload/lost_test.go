@@ -197,7 +197,7 @@ func TestMemoryOfTwo(t *testing.T) {
 // memory, works.
 func TestDeltaFaults(t *testing.T) {
 	data := versions(3)
-	for _, how := range []storetest.How{storetest.Before, storetest.After, storetest.Cut} {
+	for _, how := range storetest.Hows {
 		for _, remembers := range []bool{true, false} {
 			for n, hit := 1, true; hit; n++ {
 				hit = failDelta(t, storetest.Step{Call: n, How: how}, remembers, data)
@@ -218,11 +218,14 @@ func failDelta(t *testing.T, step storetest.Step, remembers bool, data [][]byte)
 	if !remembers {
 		m = newMemory(t)
 	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	step.Stalled = cancel // of a call that stands still whoever waits has enough
 	s := storetest.Fault(dir, step)
-	p, err := upload.Begin(t.Context(), s, upload.Options{Database: "app.db", Source: here, Memory: m})
+	p, err := upload.Begin(ctx, s, upload.Options{Database: "app.db", Source: here, Memory: m})
 	var r *upload.Result
 	if err == nil {
-		r, err = p.Commit(t.Context(), memimage.New(p.Salt, 4096, data[2], time.Now()))
+		r, err = p.Commit(ctx, memimage.New(p.Salt, 4096, data[2], time.Now()))
 	}
 	hit := s.Hit() > 0
 	if hit == (err == nil) {

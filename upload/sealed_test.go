@@ -294,3 +294,46 @@ func TestReplaced(t *testing.T) {
 		}
 	}
 }
+
+// TestReplacedBySameSize has somebody put another object of the same size in the place of the newest snapshot, which a
+// push that goes by its key and size would take for its own.
+func TestReplacedBySameSize(t *testing.T) {
+	k, data := newKeys(t), memimage.Noise(5, 4096, 40)
+	for name, opts := range map[string]upload.Options{
+		"plain":            {},
+		"encrypted":        {Recipients: k.rs, Identities: k.ids},
+		"public keys only": {Recipients: k.rs},
+	} {
+		st, elsewhere := openDir(t), openDir(t)
+		opts.Database, opts.Source, opts.Full = "app.db", here, true
+		memory := newMemory(t)
+		opts.Memory = memory
+		first, _ := mustPushSealed(t, st, opts, data)
+		opts.Memory = nil
+		other, _ := mustPushSealed(t, elsewhere, opts, memimage.Noise(6, 4096, 40))
+		for seed := uint64(7); first.Snapshot.Object.Size != other.Snapshot.Object.Size; seed++ {
+			other, _ = mustPushSealed(t, elsewhere, opts, memimage.Noise(seed, 4096, 40))
+		}
+		opts.Full = false
+		forged, err := os.ReadFile(filepath.Join(elsewhere.String(), other.Snapshot.Object.Key))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(st.String(), first.Snapshot.Object.Key), forged, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		opts.Memory = memory
+		p, err := upload.Begin(t.Context(), st, opts)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, err := p.Commit(t.Context(), memimage.New(p.Salt, 4096, data, time.Now()))
+		if r == nil || r.Index == nil || r.Index.Kind() != format.Full {
+			t.Fatalf("%s: %+v, %v", name, r, err)
+		}
+		_, told := errors.AsType[*upload.DecayError](err)
+		if sealed := name == "public keys only"; told == sealed || sealed && !strings.Contains(r.Why, "another object than was pushed") {
+			t.Errorf("%s: %q, %v", name, r.Why, err)
+		}
+	}
+}

@@ -459,7 +459,7 @@ func (c *countingWriter) Write(b []byte) (int, error) {
 func (p *Push) remember(x *format.Index, o store.Object, img Image, lock store.Lock) {
 	m := p.opts.Memory
 	k := p.keyOf(x)
-	link := state.Link{Link: format.Link{Key: k.Base(), Size: o.Size}, Root: x.Root, Lock: remembered(lock)}
+	link := state.Link{Link: format.Link{Key: k.Base(), Size: o.Size}, Root: x.Root, ETag: o.ETag, Lock: remembered(lock)}
 	if p.opts.Recipients != nil {
 		link.Readers = p.opts.Recipients.Readers().String()
 	}
