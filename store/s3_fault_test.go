@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"math"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -834,6 +835,35 @@ func TestS3ListBroken(t *testing.T) {
 		}
 		if last == nil {
 			t.Errorf("%s: no error", name)
+		}
+	}
+}
+
+// TestS3OpenAsksOnce opens what only a key is known of: one request, whatever the range, unless there is nothing in it.
+func TestS3OpenAsksOnce(t *testing.T) {
+	f := newFake(t)
+	s := f.open(t, nil)
+	data := storetest.Bytes(1000)
+	storetest.Put(t, s, "key", data)
+	var ops []string
+	f.place(func(w http.ResponseWriter, r *http.Request, real http.Handler) {
+		ops = append(ops, r.Method)
+		real.ServeHTTP(w, r)
+	})
+	for _, c := range []struct {
+		off, n int64
+		want   []byte
+		ops    string
+	}{
+		{0, -1, data, "GET"}, {0, 10, data[:10], "GET"}, {990, -1, data[990:], "GET"}, {999, 1, data[999:], "GET"},
+		{990, 100, data[990:], "GET"}, {5, math.MaxInt64, data[5:], "GET"}, {1000, 1, nil, "GET HEAD HEAD"}, {7, 0, nil, "HEAD HEAD"},
+	} {
+		ops = nil
+		if got := storetest.Get(t, s, store.Object{Key: "key"}, c.off, c.n); !bytes.Equal(got, c.want) {
+			t.Errorf("%d bytes from %d on: got %d bytes", c.n, c.off, len(got))
+		}
+		if got := strings.Join(ops, " "); got != c.ops {
+			t.Errorf("%d bytes from %d on: %s, want %s", c.n, c.off, got, c.ops)
 		}
 	}
 }

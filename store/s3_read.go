@@ -5,11 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net/http"
+	"strconv"
 	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 )
 
@@ -31,12 +34,13 @@ func (s *S3) Open(ctx context.Context, o Object, off, n int64) (io.ReadCloser, e
 // open reads the version with that id, or, if that is empty, the newest.
 func (s *S3) open(ctx context.Context, o Object, id string, off, n int64) (io.ReadCloser, error) {
 	if o.ETag == "" {
-		// A body may come in pieces, and they have to be of one version.
-		now, _, err := s.head(ctx, o.Key, id, "")
-		if err != nil {
+		r, err := s.openNow(ctx, o.Key, id, off, n)
+		if !errors.Is(err, errNoRange) {
+			return r, err
+		}
+		if o, _, err = s.head(ctx, o.Key, id, ""); err != nil {
 			return nil, err
 		}
-		o = now
 	}
 	end := o.Size
 	if n >= 0 && n < o.Size-off {
@@ -54,6 +58,43 @@ func (s *S3) open(ctx context.Context, o Object, id string, off, n int64) (io.Re
 		return nil, err
 	}
 	return r, nil
+}
+
+// errNoRange says that an object ends before the range that was asked for.
+var errNoRange = errors.New("the object ends before the range")
+
+// openNow reads what is under a key now. A body may come in pieces, and they have to be of one version: the first answer
+// tells which.
+func (s *S3) openNow(ctx context.Context, key, id string, off, n int64) (io.ReadCloser, error) {
+	if n == 0 {
+		return nil, errNoRange
+	}
+	want := fmt.Sprintf("bytes=%d-", off)
+	if n > 0 && n <= math.MaxInt64-off {
+		want += strconv.FormatInt(off+n-1, 10)
+	}
+	out, err := s.client.GetObject(ctx, &s3.GetObjectInput{
+		Bucket: &s.opts.Bucket, Key: s.name(key), VersionId: orNil(id), Range: &want,
+	})
+	if answer, ok := errors.AsType[*awshttp.ResponseError](err); ok && answer.HTTPStatusCode() == http.StatusRequestedRangeNotSatisfiable {
+		return nil, errNoRange
+	}
+	if err != nil {
+		return nil, s.explain(err)
+	}
+	size, end := aws.ToInt64(out.ContentLength), aws.ToInt64(out.ContentLength)
+	if got := aws.ToString(out.ContentRange); got != "" || off > 0 { // else it sends all of it
+		var from int64
+		_, err := fmt.Sscanf(got, "bytes %d-%d/%d", &from, &end, &size)
+		if end++; err != nil || from != off || end > size || end < size && end-off != n {
+			out.Body.Close()
+			return nil, fmt.Errorf("asked for %s and got %q", want, got)
+		}
+	} else if n > 0 {
+		end = min(n, size)
+	}
+	o := Object{Key: key, Size: size, ETag: unquote(aws.ToString(out.ETag))}
+	return &s3Reader{ctx: ctx, s: s, o: o, id: id, off: off, end: end, body: out.Body}, nil
 }
 
 // missed says what an unmet If-Match means.
