@@ -303,8 +303,8 @@ func judgeStore(err error) (verdict, bool) {
 		return verdict{exitUnreachable, "try again; litestash doctor tries the store step by step"}, true
 	case errors.Is(err, store.ErrUnknown):
 		return verdict{exitUnreachable, "litestash list tells whether it arrived"}, true
-	case errors.Is(err, fs.ErrNotExist) && errors.Is(err, store.ErrChanged):
-		return verdict{exitDamaged, ""}, true
+	case errors.Is(err, store.ErrChanged):
+		return verdict{exitDamaged, "it was replaced while it was read, and no name is used twice: find out who else writes to the store; see docs/incident.md"}, true
 	}
 	return verdict{}, false
 }

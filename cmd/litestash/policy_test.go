@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -101,7 +102,10 @@ func (s *stage) readAll() {
 	s.t.Helper()
 	mustLite(s.t, "list")
 	mustLite(s.t, "list", "app.db")
+	mustLite(s.t, "list", "app.db", "--long")
 	mustLite(s.t, "show", "app.db")
+	mustLite(s.t, "status", "app.db")
+	mustLite(s.t, "export", "app.db", s.t.TempDir())
 	mustLite(s.t, "verify", "app.db", "--all-snapshots")
 	target := filepath.Join(s.t.TempDir(), "out.db")
 	mustLite(s.t, "restore", "app.db", "-o", target)
@@ -111,6 +115,26 @@ func (s *stage) readAll() {
 	if code, _, errs := lite(s.t, "restore", "none.db", "-o", target+"2"); code != exitNotFound {
 		s.t.Errorf("what is not there is not told from what is forbidden: exit code %d: %s", code, errs)
 	}
+}
+
+// drill rebuilds a snapshot, and checks whether what was found may be recorded. If not, it is told.
+func (s *stage) drill(records bool) {
+	s.t.Helper()
+	code, out, errs := lite(s.t, "verify", "app.db", "--check", "quick")
+	if code != 0 || !strings.Contains(out, "proved") || records == strings.Contains(errs, "is not recorded") {
+		s.t.Errorf("a drill exits with %d: %s%s", code, out, errs)
+	}
+}
+
+// watch watches until a change is stored.
+func (s *stage) watch(args ...string) {
+	s.t.Helper()
+	w := &watchRig{dir: s.t.TempDir(), store: s.url, db: s.db}
+	p := w.start(s.t, args...)
+	p.await(s.t, "watching")
+	sh(s.t, s.db, "UPDATE words SET word = 'watched' WHERE rowid < 9")
+	p.await(s.t, "snapshot stored")
+	p.end(s.t, syscall.SIGTERM, 0)
 }
 
 // outside checks that nothing can be done outside the prefix.
@@ -155,19 +179,20 @@ func TestRolePush(t *testing.T) {
 			t.Setenv("LITESTASH_STATE_DIR", t.TempDir())
 			mustLite(t, append([]string{"push", s.db, "--even-unchanged"}, locks...)...)
 			s.readAll()
-			if err := s.put(st, ".litestash/proofs/app.db/x.json"); err != nil {
-				t.Errorf("record a proof: %v", err)
-			}
+			mustLite(t, "verify", "app.db", "--check", "quick") // which it may record
+			s.watch(locks...)
 
 			s.outside()
 			s.noVersions(st, two.Key)
-			doomed := snapshotsIn(t, s.url, "app.db")[2]
+			all := snapshotsIn(t, s.url, "app.db")
+			doomed := all[len(all)-1]
 			if locks == nil {
 				s.denied("delete", "app.db", doomed)
 			} else if code, _, errs := lite(t, "delete", "app.db", doomed); code != exitRefused || !strings.Contains(errs, "is locked until") {
 				t.Errorf("delete of what is locked exits with %d: %s", code, errs)
 			}
 			s.denied("recover")
+			s.denied("hold", "app.db", "latest")
 			s.refuse("delete", st.Delete(t.Context(), two.Key))
 			s.refuse("announce", s.put(st, ".litestash/announced/app.db/x.json"))
 			s.refuse("announce by another name", s.put(st, ".litestash/announced/app.db/x.zst"))
@@ -194,7 +219,10 @@ func TestRoleRestore(t *testing.T) {
 			s.denied("push", s.db, "--even-unchanged")
 			s.denied("delete", "app.db", one.Snapshot)
 			s.denied("recover")
+			s.denied("hold", "app.db", "latest")
+			s.drill(role == "verify")
 			s.refuse("delete", st.Delete(t.Context(), one.Key))
+			s.refuse("lock", st.ExtendLock(t.Context(), one.Key, store.Lock{Mode: store.Governance, Until: time.Now().Add(time.Hour)}))
 			s.refuse("announce", s.put(st, ".litestash/announced/app.db/x.json"))
 			s.refuse("store", s.put(st, "app.db/x.zst"))
 			err := s.put(st, ".litestash/proofs/app.db/x.json")
@@ -231,6 +259,10 @@ func TestRolePrune(t *testing.T) {
 	if got := snapshotsIn(t, s.url, "app.db"); !slices.Equal(got, []string{locked.Snapshot, two.Snapshot}) {
 		t.Errorf("left are %q", got)
 	}
+	mustLite(t, "hold", "app.db", "latest")
+	mustLite(t, "unhold", "app.db", "latest")
+	mustLite(t, "prune", "--all-databases", "--keep-last", "1")
+	s.drill(false)
 	s.outside()
 	s.noVersions(st, one.Key)
 	s.denied("push", s.db, "--even-unchanged")
