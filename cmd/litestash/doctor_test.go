@@ -7,7 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"iter"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -278,6 +281,33 @@ func TestDoctorLiars(t *testing.T) {
 				wantOnly(t, l.Store)
 			}
 		})
+	}
+}
+
+// What an examination that was killed has left goes, and what one that is under way has stored does not.
+func TestDoctorRemovesLeft(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "store")
+	old, young := filepath.Join(dir, doctorFolder, "killed/large"), filepath.Join(dir, doctorFolder, "alive/large")
+	for _, name := range []string{old, young} {
+		if err := os.MkdirAll(filepath.Dir(name), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(name, []byte("x"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	days := time.Now().Add(-48 * time.Hour)
+	if err := os.Chtimes(old, days, days); err != nil {
+		t.Fatal(err)
+	}
+	if out := mustLite(t, "doctor", "--store", dir); !strings.Contains(out, "and 1 object that another examination") {
+		t.Errorf("doctor says:\n%s", out)
+	}
+	if _, err := os.Stat(old); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("what was left: %v", err)
+	}
+	if _, err := os.Stat(young); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -46,9 +46,12 @@ func newExamination(p *program, readOnly bool) *examination {
 	return &examination{
 		p: p, readOnly: readOnly, connect: p.openStore,
 		passed: map[string]bool{}, count: map[string]int{}, objects: map[string]store.Object{},
-		folder: ".litestash/doctor/" + strings.ToLower(rand.Text()) + "/",
+		folder: doctorFolder + strings.ToLower(rand.Text()) + "/",
 	}
 }
+
+// doctorFolder is what the keys of all that examinations store begin with.
+const doctorFolder = ".litestash/doctor/"
 
 // bucket returns the store if it is in a bucket, with settings of its own.
 func (e *examination) bucket() (*store.S3, bool) {
@@ -346,7 +349,39 @@ func (e *examination) remove(ctx context.Context) (finding, error) {
 		}
 		e.made = e.made[1:]
 	}
-	return finding{text: "all that was stored"}, nil
+	left, err := e.removeLeft(ctx)
+	if err != nil || left == 0 {
+		return finding{text: "all that was stored"}, err
+	}
+	return finding{text: "all that was stored, and " + counted(left, "object") + " that another examination was not there any more to delete"}, nil
+}
+
+// removeLeft removes what examinations that were killed have left, and says how many objects. One that is under way is not
+// as old as that.
+func (e *examination) removeLeft(ctx context.Context) (n int, err error) {
+	const dead = 24 * time.Hour
+	skew, err := e.st.Skew(ctx)
+	if err != nil {
+		return 0, err
+	}
+	if b, ok := e.bucket(); ok {
+		if _, err := b.Sweep(ctx, doctorFolder, dead); err != nil {
+			e.p.log.Debug("uploads that were left cannot be swept", "err", err) // not every role may, and this is not what is asked
+		}
+	}
+	for o, err := range e.st.List(ctx, store.Query{Prefix: doctorFolder}) {
+		if err != nil {
+			return n, err
+		}
+		if time.Now().Add(skew).Sub(o.Stored) < dead {
+			continue
+		}
+		if err := e.st.Delete(ctx, o.Key); err != nil {
+			return n, err
+		}
+		n++
+	}
+	return n, nil
 }
 
 // gone looks for what was deleted.
