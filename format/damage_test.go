@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/litestash/litestash/format"
+	"github.com/litestash/litestash/internal/race"
 )
 
 // smallChains are chains whose newest object is small enough to damage it in every place.
@@ -50,7 +51,7 @@ func isDamage(err error) bool {
 func bits(object []byte) iter.Seq[int] {
 	return func(yield func(int) bool) {
 		for bit := 0; bit < 8*len(object); bit++ {
-			if (!raceEnabled || bit%8 == bit/8%8) && !yield(bit) {
+			if (!race.Enabled || bit%8 == bit/8%8) && !yield(bit) {
 				return
 			}
 		}

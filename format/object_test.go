@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/litestash/litestash/format"
+	"github.com/litestash/litestash/internal/race"
 )
 
 var (
@@ -575,7 +576,7 @@ func TestWriterPassesErrorsOn(t *testing.T) {
 		t.Fatal(err)
 	}
 	step := 1
-	if raceEnabled {
+	if race.Enabled {
 		step = 7
 	}
 	for n := 0; n < whole.Len(); n += step {

@@ -18,6 +18,7 @@ import (
 	"github.com/litestash/litestash/catalog"
 	"github.com/litestash/litestash/format"
 	"github.com/litestash/litestash/internal/memimage"
+	"github.com/litestash/litestash/internal/race"
 	"github.com/litestash/litestash/restore"
 	"github.com/litestash/litestash/store"
 )
@@ -96,10 +97,10 @@ func TestDamage(t *testing.T) {
 		{"two segments", 512, append(make([]byte, 512*(1<<16-20)), memimage.Text(3, 512, 25)...), 1, true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			if (testing.Short() || raceEnabled) && c.samples == 1 {
+			if (testing.Short() || race.Enabled) && c.samples == 1 {
 				t.Skip("it takes long")
 			}
-			damageEverywhere(t, pushNew(t, c.pageSize, c.data), c.samples, c.turns || raceEnabled)
+			damageEverywhere(t, pushNew(t, c.pageSize, c.data), c.samples, c.turns || race.Enabled)
 		})
 	}
 }

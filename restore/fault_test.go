@@ -17,6 +17,7 @@ import (
 	"github.com/litestash/litestash/catalog"
 	"github.com/litestash/litestash/chain"
 	"github.com/litestash/litestash/internal/memimage"
+	"github.com/litestash/litestash/internal/race"
 	"github.com/litestash/litestash/restore"
 	"github.com/litestash/litestash/store"
 	"github.com/litestash/litestash/store/storetest"
@@ -155,7 +156,7 @@ func checkFile(t testing.TB, path string, want []byte) {
 // first segment and the data.
 func TestFaults(t *testing.T) {
 	pages, calls := 1<<16+1, 6
-	if raceEnabled {
+	if race.Enabled {
 		pages, calls = 1<<14, 3
 	}
 	p := pushNew(t, 512, memimage.Noise(1, 512, pages))

@@ -10,6 +10,7 @@ import (
 	"github.com/litestash/litestash/catalog"
 	"github.com/litestash/litestash/format"
 	"github.com/litestash/litestash/internal/memimage"
+	"github.com/litestash/litestash/internal/race"
 	"github.com/litestash/litestash/restore"
 	"github.com/litestash/litestash/store"
 	"github.com/litestash/litestash/upload"
@@ -62,7 +63,7 @@ func TestRoundTrip(t *testing.T) {
 		{0, 0}, {512, 1}, {512, 2047}, {512, 2048}, {512, 2049}, {512, 1<<16 - 1}, {512, 1 << 16}, {512, 1<<16 + 1},
 		{4096, 1}, {4096, 256}, {4096, 257}, {4096, 9000}, {65536, 1}, {65536, 15}, {65536, 16}, {65536, 17}, {65536, 400},
 	} {
-		if raceEnabled && c.pageSize*c.pages > 16<<20 {
+		if race.Enabled && c.pageSize*c.pages > 16<<20 {
 			continue
 		}
 		st := openDir(t)

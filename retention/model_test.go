@@ -9,6 +9,7 @@ import (
 
 	"github.com/litestash/litestash/catalog"
 	"github.com/litestash/litestash/format"
+	"github.com/litestash/litestash/internal/race"
 	"github.com/litestash/litestash/retention"
 )
 
@@ -658,7 +659,7 @@ func TestModel(t *testing.T) {
 
 // TestModelMutations removes each rule and expects that a snapshot is lost.
 func TestModelMutations(t *testing.T) {
-	if raceEnabled {
+	if race.Enabled {
 		t.Skip("the model is one goroutine, and TestModel has run all of its code")
 	}
 	for name, mut := range map[string]mutation{
@@ -699,7 +700,7 @@ func TestModelMutations(t *testing.T) {
 
 // TestModelSpare removes rules of which the others make up for one, but not for both.
 func TestModelSpare(t *testing.T) {
-	if raceEnabled {
+	if race.Enabled {
 		t.Skip("the model is one goroutine, and TestModel has run all of its code")
 	}
 	for name, mut := range map[string]mutation{

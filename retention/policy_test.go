@@ -12,6 +12,7 @@ import (
 
 	"github.com/litestash/litestash/catalog"
 	"github.com/litestash/litestash/format"
+	"github.com/litestash/litestash/internal/race"
 	"github.com/litestash/litestash/retention"
 )
 
@@ -248,7 +249,7 @@ func (j judge) kept(p retention.Policy) map[format.Name]bool {
 // TestPolicy compares policies with what their documentation says, in random situations.
 func TestPolicy(t *testing.T) {
 	rounds := 2000
-	if raceEnabled {
+	if race.Enabled {
 		rounds = 400
 	}
 	rnd := newRand(t)

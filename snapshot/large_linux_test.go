@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/litestash/litestash/format"
+	"github.com/litestash/litestash/internal/race"
 )
 
 // TestLarge takes a database that is larger than the offset of the lock byte, whose page is never
@@ -28,7 +29,7 @@ func TestLarge(t *testing.T) {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	t.Logf("at most %d KiB resident", rss)
-	if rss > 60<<10 && !raceEnabled {
+	if rss > 60<<10 && !race.Enabled {
 		t.Errorf("at most %d KiB were resident, want no more than 60 MiB", rss)
 	}
 }

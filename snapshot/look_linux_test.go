@@ -19,6 +19,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/litestash/litestash/format"
+	"github.com/litestash/litestash/internal/race"
 )
 
 // testWindow stands for [racyWindow] in tests: still more than the granularity of the times of the
@@ -383,7 +384,7 @@ func TestLookRace(t *testing.T) {
 		{"truncate", "truncate", "stay", 15_000},
 		{"memory", "memory", "reopen", 15_000},
 	} {
-		if testing.Short() || raceEnabled { // who commits is another process
+		if testing.Short() || race.Enabled { // who commits is another process
 			c.commits /= 5
 		}
 		t.Run(c.name, func(t *testing.T) {

@@ -16,6 +16,7 @@ import (
 	"github.com/litestash/litestash/catalog"
 	"github.com/litestash/litestash/format"
 	"github.com/litestash/litestash/internal/memimage"
+	"github.com/litestash/litestash/internal/race"
 	"github.com/litestash/litestash/restore"
 	"github.com/litestash/litestash/state"
 	"github.com/litestash/litestash/store"
@@ -214,7 +215,7 @@ func (w *walk) check() {
 // TestWalk pushes a database through a random history and restores all of it.
 func TestWalk(t *testing.T) {
 	steps := 1500
-	if testing.Short() || raceEnabled {
+	if testing.Short() || race.Enabled {
 		steps = 300
 	}
 	s := *seed

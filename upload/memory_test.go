@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/litestash/litestash/format"
+	"github.com/litestash/litestash/internal/race"
 	"github.com/litestash/litestash/store"
 	"github.com/litestash/litestash/upload"
 )
@@ -48,7 +49,7 @@ func (sink) Create(_ context.Context, key string, body io.Reader, _ int64) (stor
 // TestMemory checks that memory does not grow with the database.
 func TestMemory(t *testing.T) {
 	large := uint32(3 << 30 / 4096)
-	if testing.Short() || raceEnabled {
+	if testing.Short() || race.Enabled {
 		large /= 8
 	}
 	const most = 48 << 20

@@ -18,6 +18,7 @@ import (
 	"github.com/litestash/litestash/catalog"
 	"github.com/litestash/litestash/chain"
 	"github.com/litestash/litestash/format"
+	"github.com/litestash/litestash/internal/race"
 	"github.com/litestash/litestash/internal/ui"
 	"github.com/litestash/litestash/restore"
 	"github.com/litestash/litestash/retention"
@@ -561,7 +562,7 @@ func histories(t *testing.T, open func(t *testing.T) store.Store, n, steps int) 
 func TestHistory(t *testing.T) {
 	t.Parallel()
 	n := 10
-	if testing.Short() || raceEnabled {
+	if testing.Short() || race.Enabled {
 		n = 3
 	}
 	histories(t, func(t *testing.T) store.Store {
@@ -576,7 +577,7 @@ func TestHistory(t *testing.T) {
 // TestHistoryOnS3 is the same on a server, over TLS.
 func TestHistoryOnS3(t *testing.T) {
 	n := 4
-	if testing.Short() || raceEnabled {
+	if testing.Short() || race.Enabled {
 		n = 1
 	}
 	s := newS3Server(t)

@@ -13,12 +13,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/litestash/litestash/internal/race"
 	"github.com/litestash/litestash/store/storetest"
 )
 
 // kills is how often each of the two commands is killed.
 func kills() int {
-	if testing.Short() || raceEnabled {
+	if testing.Short() || race.Enabled {
 		return 20 // a process that is killed tells nothing of races
 	}
 	return 200

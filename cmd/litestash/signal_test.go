@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/litestash/litestash/internal/race"
 	"github.com/litestash/litestash/store/storetest"
 )
 
@@ -53,7 +54,7 @@ func TestSignals(t *testing.T) {
 	t.Parallel()
 	rng := newRand(t)
 	rounds := 12
-	if testing.Short() || raceEnabled {
+	if testing.Short() || race.Enabled {
 		rounds = 4 // too few to insist on anything
 	}
 	for _, name := range []string{"push", "delta", "restore", "replace", "stream", "verify", "drill"} {

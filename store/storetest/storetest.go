@@ -20,6 +20,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/litestash/litestash/internal/race"
 	"github.com/litestash/litestash/store"
 )
 
@@ -133,7 +134,7 @@ func absent(t *testing.T, s store.Store, key string) {
 
 func testRoundTrip(t *testing.T, s store.Store) {
 	sizes := []int{0, 1, 1000, Chunk - 1, Chunk, Chunk + 1, 2*Chunk - 1, 2 * Chunk, 2*Chunk + 1}
-	if raceEnabled {
+	if race.Enabled {
 		sizes = []int{0, 1000, Chunk, Chunk + 1}
 	}
 	for _, size := range sizes {
@@ -167,7 +168,7 @@ func testRoundTrip(t *testing.T, s store.Store) {
 
 func testLarge(t *testing.T, s store.Store) {
 	size := int64(40<<20 + 12345)
-	if raceEnabled {
+	if race.Enabled {
 		size = 2*Chunk + 12345
 	}
 	sum := sha256.New()

@@ -1,5 +1,0 @@
-//go:build !race
-
-package upload_test
-
-const raceEnabled = false

@@ -1,6 +1,0 @@
-//go:build race
-
-package upload_test
-
-// raceEnabled says that the race detector makes all that computes ten times slower.
-const raceEnabled = true
