@@ -207,6 +207,31 @@ func TestS3Settings(t *testing.T) {
 	}
 }
 
+// TestS3ServerKey asks the server to encrypt with a key of its own.
+func TestS3ServerKey(t *testing.T) {
+	f := newFake(t)
+	s := f.open(t, func(o *store.S3Options) { o.SSE = "AES256" })
+	f.place(func(w http.ResponseWriter, r *http.Request, _ http.Handler) { answer(w, 400, "InvalidRequest", "no") })
+	for _, size := range []int{1, storetest.Chunk + 1} {
+		if _, err := s.Create(t.Context(), "dir/key", bytes.NewReader(storetest.Bytes(size)), 0); err == nil {
+			t.Error("no error")
+		}
+	}
+	asked := 0
+	for _, r := range f.forget() {
+		if r.op != "PUT" && r.op != "POST+begin" {
+			continue
+		}
+		asked++
+		if got, key := r.header.Get("X-Amz-Server-Side-Encryption"), r.header.Get("X-Amz-Server-Side-Encryption-Aws-Kms-Key-Id"); got != "AES256" || key != "" {
+			t.Errorf("%s asks for %q with the key %q", r.op, got, key)
+		}
+	}
+	if asked != 2 {
+		t.Errorf("%d uploads were begun, want 2", asked)
+	}
+}
+
 func TestS3PathStyle(t *testing.T) {
 	f := newFake(t)
 	t.Setenv("AWS_MAX_ATTEMPTS", "1")

@@ -13,8 +13,9 @@ import (
 
 // A lookup finds what people ask for in a store, and tells if that is less than this host has pushed there.
 type lookup struct {
-	st     store.Store
-	pushed map[string]format.Name // the newest that is remembered, by database
+	st       store.Store
+	stateDir string
+	pushed   map[string]format.Name // the newest that was remembered at first, by database
 }
 
 // openLookup opens the store that the command line names.
@@ -24,7 +25,7 @@ func (p *program) openLookup(ctx context.Context) (*lookup, error) {
 		return nil, err
 	}
 	pushed, err := state.Remembered(p.stateDir, fmt.Sprint(st))
-	return &lookup{st, pushed}, err
+	return &lookup{st, p.stateDir, pushed}, err
 }
 
 // find returns the snapshot that m asks for, and, newest first, what else was seen on the way. It is a
@@ -36,8 +37,19 @@ func (l *lookup) find(ctx context.Context, database string, m moment) (catalog.S
 	if err != nil && !none {
 		return snap, seen, err
 	}
-	pushed, ok := l.pushed[database]
-	if !ok || !m.name.IsZero() || !m.latest && pushed.Time > format.TimeOf(m.time) || !none && snap.Name.Compare(pushed) >= 0 {
+	stale := func(pushed format.Name) bool {
+		return !pushed.IsZero() && m.name.IsZero() && (m.latest || pushed.Time <= format.TimeOf(m.time)) && (none || snap.Name.Compare(pushed) < 0)
+	}
+	pushed := l.pushed[database]
+	if !stale(pushed) {
+		return snap, seen, err
+	}
+	// Who deletes forgets before. What has been pushed since that was read is in no listing that was made before.
+	now, rerr := state.Remembered(l.stateDir, fmt.Sprint(l.st))
+	if rerr != nil {
+		return snap, seen, rerr
+	}
+	if still := now[database]; still.Compare(pushed) < 0 && !stale(still) {
 		return snap, seen, err
 	}
 	return snap, seen, &staleError{database, pushed, snap.Name}
