@@ -439,19 +439,10 @@ func TestDiskFaults(t *testing.T) {
 			before := filesIn(t, filepath.Dir(made))
 			old := judge(t, before, "app.db")
 			for n := 1; ; n++ {
-				path := filepath.Join(t.TempDir(), "app.db")
-				for name, c := range before {
-					writeFile(t, filepath.Join(filepath.Dir(path), name), c.data)
-				}
-				d, _, err := s.restoreOnto(t, p, path, n, false)
-				if d.fail > 0 { // fewer changes than n
-					if err != nil {
-						t.Error(err)
-					}
+				failed, after, _, err := s.failChange(t, p, before, n, false)
+				if failed == "" {
 					break
 				}
-				failed := d.steps[slices.IndexFunc(d.steps, func(s string) bool { return strings.HasSuffix(s, "fails") })]
-				after := filesIn(t, filepath.Dir(path))
 				got := judge(t, after, "app.db")
 				if got != want && got != old {
 					t.Errorf("change %d, %s: %s", n, failed, got)
@@ -548,6 +539,25 @@ func orphan(old func(*testing.T, string)) func(*testing.T, string) {
 	}
 }
 
+// failChange restores onto what was there before and lets change n fail, late or not. It returns which one that was, and
+// what is there then; none, if there were fewer changes and all went well.
+func (s scene) failChange(t *testing.T, p *pushed, before map[string]content, n int, late bool) (failed string, after map[string]content, r *restore.Result, err error) {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "app.db")
+	for name, c := range before {
+		writeFile(t, filepath.Join(filepath.Dir(path), name), c.data)
+	}
+	d, r, err := s.restoreOnto(t, p, path, n, late)
+	if d.fail > 0 { // fewer changes than n
+		if err != nil {
+			t.Error(err)
+		}
+		return "", nil, r, err
+	}
+	failed = d.steps[slices.IndexFunc(d.steps, func(s string) bool { return strings.HasSuffix(s, "fails") })]
+	return failed, filesIn(t, filepath.Dir(path)), r, err
+}
+
 // failLate lets every change of a name fail though it was made, as on a network disk that loses an answer. What was
 // there has to be there, or kept; a success has to be one.
 func (s scene) failLate(t *testing.T, p *pushed, want string) {
@@ -556,19 +566,10 @@ func (s scene) failLate(t *testing.T, p *pushed, want string) {
 	before := filesIn(t, filepath.Dir(made))
 	old := judge(t, before, "app.db")
 	for n := 1; ; n++ {
-		path := filepath.Join(t.TempDir(), "app.db")
-		for name, c := range before {
-			writeFile(t, filepath.Join(filepath.Dir(path), name), c.data)
-		}
-		d, r, err := s.restoreOnto(t, p, path, n, true)
-		if d.fail > 0 { // fewer changes than n
-			if err != nil {
-				t.Error(err)
-			}
+		failed, after, r, err := s.failChange(t, p, before, n, true)
+		if failed == "" {
 			return
 		}
-		failed := d.steps[slices.IndexFunc(d.steps, func(s string) bool { return strings.HasSuffix(s, "fails") })]
-		after := filesIn(t, filepath.Dir(path))
 		switch got := judge(t, after, "app.db"); {
 		case got == want && err == nil:
 			s.checkKept(t, before, after, r.Kept)

@@ -168,20 +168,26 @@ func TestS3ChecksumOverride(t *testing.T) {
 	}
 }
 
-func TestS3Settings(t *testing.T) {
+// askedOf returns the requests by which a store with some settings tries to create a small object and one in parts. Only
+// they count: gofakes3 does not know all that they ask for, so all are refused.
+func askedOf(t *testing.T, change func(*store.S3Options)) []request {
+	t.Helper()
 	f := newFake(t)
-	s := f.open(t, func(o *store.S3Options) {
-		o.StorageClass, o.SSE, o.KMSKeyID, o.Region = "STANDARD_IA", "aws:kms", "my-key", "eu-west-3"
-	})
-	// Only the requests count here: gofakes3 does not know all that they ask for.
+	s := f.open(t, change)
 	f.place(func(w http.ResponseWriter, r *http.Request, _ http.Handler) { answer(w, 400, "InvalidRequest", "no") })
 	for _, size := range []int{1, storetest.Chunk + 1} {
 		if _, err := s.Create(t.Context(), "dir/key", bytes.NewReader(storetest.Bytes(size)), 0); err == nil {
 			t.Error("no error")
 		}
 	}
+	return f.forget()
+}
+
+func TestS3Settings(t *testing.T) {
 	begun := 0
-	for _, r := range f.forget() {
+	for _, r := range askedOf(t, func(o *store.S3Options) {
+		o.StorageClass, o.SSE, o.KMSKeyID, o.Region = "STANDARD_IA", "aws:kms", "my-key", "eu-west-3"
+	}) {
 		if !strings.Contains(r.header.Get("Authorization"), "/eu-west-3/s3/") {
 			t.Errorf("%s is signed for another region: %s", r.op, r.header.Get("Authorization"))
 		}
@@ -209,16 +215,8 @@ func TestS3Settings(t *testing.T) {
 
 // TestS3ServerKey asks the server to encrypt with a key of its own.
 func TestS3ServerKey(t *testing.T) {
-	f := newFake(t)
-	s := f.open(t, func(o *store.S3Options) { o.SSE = "AES256" })
-	f.place(func(w http.ResponseWriter, r *http.Request, _ http.Handler) { answer(w, 400, "InvalidRequest", "no") })
-	for _, size := range []int{1, storetest.Chunk + 1} {
-		if _, err := s.Create(t.Context(), "dir/key", bytes.NewReader(storetest.Bytes(size)), 0); err == nil {
-			t.Error("no error")
-		}
-	}
 	asked := 0
-	for _, r := range f.forget() {
+	for _, r := range askedOf(t, func(o *store.S3Options) { o.SSE = "AES256" }) {
 		if r.op != "PUT" && r.op != "POST+begin" {
 			continue
 		}

@@ -127,14 +127,21 @@ func TestUnquote(t *testing.T) {
 	}
 }
 
+// findTool returns the path of a program, if it is installed. Where all have to be, it fails the test otherwise.
+func findTool(t *testing.T, name string) (path string, ok bool) {
+	t.Helper()
+	path, err := exec.LookPath(name)
+	if err != nil && os.Getenv("LITESTASH_TEST_REQUIRE_TOOLS") == "1" {
+		t.Fatalf("%s is not installed", name)
+	}
+	return path, err == nil
+}
+
 // shellOutput lets a shell run a script that begins with what completion prints for it.
 func shellOutput(t *testing.T, shell string, script string) string {
 	t.Helper()
-	path, err := exec.LookPath(shell)
-	if err != nil && os.Getenv("LITESTASH_TEST_REQUIRE_TOOLS") == "1" {
-		t.Fatalf("%s is not installed", shell)
-	}
-	if err != nil {
+	path, ok := findTool(t, shell)
+	if !ok {
 		t.Skipf("%s is not installed", shell)
 	}
 	code, completion, _ := runWith(t, "completion", shell)
