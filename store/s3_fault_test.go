@@ -747,6 +747,44 @@ func TestS3AbortsStray(t *testing.T) {
 	}
 }
 
+// TestS3StrayIsGone loses the answer to the abort of an upload: that it is not there any more ends it.
+func TestS3StrayIsGone(t *testing.T) {
+	t.Setenv("AWS_MAX_ATTEMPTS", "1")
+	f := newFake(t)
+	s := f.open(t, nil)
+	f.place(func(w http.ResponseWriter, r *http.Request, real http.Handler) {
+		switch {
+		case opOf(r) == "POST+complete":
+			answer(w, 400, "InvalidRequest", "no")
+		case r.Method == http.MethodDelete:
+			loseReply(w, r, real)
+		default:
+			real.ServeHTTP(w, r)
+		}
+	})
+	large := storetest.Bytes(storetest.Chunk + 1)
+	if _, err := s.Create(t.Context(), "dir/key", bytes.NewReader(large), 0); err == nil {
+		t.Fatal("the upload was not abandoned")
+	}
+	f.place(nil)
+	for _, c := range []struct {
+		key    string
+		aborts int
+	}{{"dir/one", 1}, {"dir/two", 0}} {
+		f.forget()
+		storetest.Put(t, s, c.key, large)
+		aborts := 0
+		for _, r := range f.forget() {
+			if strings.HasPrefix(r.op, http.MethodDelete) {
+				aborts++
+			}
+		}
+		if aborts != c.aborts {
+			t.Errorf("%d aborts before %s, want %d", aborts, c.key, c.aborts)
+		}
+	}
+}
+
 func TestS3Sweep(t *testing.T) {
 	f := newFake(t)
 	s := f.open(t, nil)

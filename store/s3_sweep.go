@@ -17,8 +17,8 @@ type stray struct{ name, uploadID string }
 func (s *S3) abort(ctx context.Context, u stray) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanTime)
 	defer cancel()
-	if err := s.abortUpload(ctx, u); err != nil {
-		s.opts.Logger.WarnContext(ctx, "abort upload", "name", u.name, "upload", u.uploadID, "err", s.explain(err))
+	if err := s.explain(s.abortUpload(ctx, u)); err != nil && !isAbsent(err) {
+		s.opts.Logger.WarnContext(ctx, "abort upload", "name", u.name, "upload", u.uploadID, "err", err)
 		s.mu.Lock()
 		s.stray = append(s.stray, u)
 		s.mu.Unlock()

@@ -80,8 +80,7 @@ func (p *Push) checkMemory() {
 	switch {
 	case p.newest != nil && p.newest.Base() == key:
 		p.trusted = isOurs(p.newest.Object, facts.Newest())
-	case p.newest != nil && p.newest.Base() > key, p.opts.Memory.Forgotten():
-	default:
+	case (p.newest == nil || p.newest.Base() < key) && !p.opts.Memory.Forgotten():
 		p.trouble = &LostError{p.opts.Database, key}
 	}
 }
