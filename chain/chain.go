@@ -4,6 +4,7 @@
 package chain
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -19,14 +20,15 @@ import (
 	"github.com/litestash/litestash/store"
 )
 
-// A Chain is a snapshot with all that it rests on, proved against the snapshot's root. It owns a
-// temporary file without a name. All methods may be called concurrently, except that Close must
+// A Chain is a snapshot with all that it rests on, proved against the snapshot's root. It owns
+// temporary files without a name. All methods may be called concurrently, except that Close must
 // come after the others have returned.
 type Chain struct {
 	Index *format.Index // of the snapshot
 	Links []*Link       // the full first, the snapshot itself last
 
 	table *table
+	spool *spool // of what is kept of the objects
 }
 
 // A HoleError says that an object which a snapshot rests on is gone. It matches
@@ -59,29 +61,16 @@ const concurrency = 8
 type Options struct {
 	// Identities open what is encrypted; nil opens nothing that is.
 	Identities *seal.Identities
-	// TempDir is where the page table is kept, 20 bytes a page; empty is [os.TempDir].
+	// TempDir is where the page table is kept, 20 bytes a page, and the end of each object, 128 KiB at
+	// most; empty is [os.TempDir].
 	TempDir string
 }
 
 // Open reads the chain of a snapshot. Damage of any kind is a [format.ErrDamaged], a [HoleError] among
 // them; an object that is encrypted and cannot be opened is a [seal.LockedError].
 func Open(ctx context.Context, st store.Store, snap catalog.Snapshot, opts Options) (_ *Chain, err error) {
-	last, err := OpenLink(ctx, st, snap, opts.Identities)
-	if errors.Is(err, fs.ErrNotExist) {
-		err = &HoleError{Snapshot: snap, Missing: snap.Key}
-	}
-	if err != nil {
-		return nil, err
-	}
-	c := &Chain{Index: last.Tail.Index}
-	if c.Links, err = openLinks(ctx, st, snap, last.Tail.Index, opts.Identities); err != nil {
-		return nil, err
-	}
-	c.Links = append(c.Links, last)
-	if err := c.checkLinks(); err != nil {
-		return nil, err
-	}
-	if c.table, err = newTable(opts.TempDir); err != nil {
+	c := &Chain{}
+	if c.spool, err = newSpool(opts.TempDir); err != nil {
 		return nil, err
 	}
 	defer func() {
@@ -89,6 +78,15 @@ func Open(ctx context.Context, st store.Store, snap catalog.Snapshot, opts Optio
 			c.Close()
 		}
 	}()
+	if err := c.openLinks(ctx, st, snap, opts.Identities); err != nil {
+		return nil, err
+	}
+	if err := c.checkLinks(); err != nil {
+		return nil, err
+	}
+	if c.table, err = newTable(opts.TempDir); err != nil {
+		return nil, err
+	}
 	if err := c.readPageTables(ctx); err != nil {
 		return nil, err
 	}
@@ -100,8 +98,14 @@ func (c *Chain) Hole(l *Link) error {
 	return &HoleError{Snapshot: c.Links[len(c.Links)-1].Snapshot, Missing: l.Key}
 }
 
-// Close releases the temporary file.
-func (c *Chain) Close() error { return c.table.Close() }
+// Close releases the temporary files.
+func (c *Chain) Close() error {
+	err := c.spool.Close()
+	if c.table != nil {
+		err = cmp.Or(err, c.table.Close())
+	}
+	return err
+}
 
 // path returns the objects that the index x of a snapshot says it rests on, the full first.
 func path(x *format.Index) []catalog.Snapshot {
@@ -113,25 +117,50 @@ func path(x *format.Index) []catalog.Snapshot {
 	return objects
 }
 
-// openLinks reads what the objects that snap rests on say about themselves.
-func openLinks(ctx context.Context, st store.Store, snap catalog.Snapshot, x *format.Index, ids *seal.Identities) ([]*Link, error) {
-	objects := path(x)
-	links := make([]*Link, len(objects))
+// openLinks reads what snap and the objects that it rests on say about themselves.
+func (c *Chain) openLinks(ctx context.Context, st store.Store, snap catalog.Snapshot, ids *seal.Identities) error {
+	last, err := c.openLink(ctx, st, snap, ids)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = &HoleError{Snapshot: snap, Missing: snap.Key}
+	}
+	if err != nil {
+		return err
+	}
+	c.Index = last.Tail.Index
+	objects := path(c.Index)
+	c.Links = make([]*Link, len(objects), len(objects)+1)
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(concurrency)
 	for i, s := range objects {
-		g.Go(func() (err error) {
-			links[i], err = OpenLink(ctx, st, s, ids)
+		g.Go(func() error {
+			l, err := c.openLink(ctx, st, s, ids)
 			switch {
 			case errors.Is(err, fs.ErrNotExist):
 				return &HoleError{Snapshot: snap, Missing: s.Key}
 			case errors.Is(err, io.ErrUnexpectedEOF):
 				return explainShort(ctx, st, s, err)
+			case err != nil:
+				return err
 			}
-			return err
+			// Else a chain of a thousand would be in memory a thousand times.
+			if x, path := l.Tail.Index, c.Index.Chain[:i:i]; slices.Equal(x.Chain, path) {
+				x.Chain = path
+			}
+			c.Links[i] = l
+			return nil
 		})
 	}
-	return links, g.Wait()
+	c.Links = append(c.Links, last)
+	return g.Wait()
+}
+
+// openLink is as [OpenLink], and keeps nothing of the object in memory.
+func (c *Chain) openLink(ctx context.Context, st store.Store, s catalog.Snapshot, ids *seal.Identities) (*Link, error) {
+	l, err := OpenLink(ctx, st, s, ids)
+	if err != nil {
+		return nil, err
+	}
+	return l, l.object.Spill(c.spool.put)
 }
 
 // explainShort tells an object that has lost its end from a connection that broke off, which err
@@ -151,11 +180,10 @@ func explainShort(ctx context.Context, st store.Store, s catalog.Snapshot, err e
 func (c *Chain) checkLinks() error {
 	for i, l := range c.Links[1:] {
 		x, parent := l.Tail.Index, c.Links[i].Tail.Index
-		before := append(slices.Clone(parent.Chain), format.Link{Key: c.Links[i].Base(), Size: c.Links[i].Object.Size})
 		switch {
 		case *x.ParentRoot != parent.Root:
 			return fmt.Errorf("%s: %w: it was built on another %v than the one that is there", l.Object.Key, format.ErrDamaged, parent.Snapshot)
-		case x.Salt != parent.Salt || x.PageSize != parent.PageSize || !slices.Equal(x.Chain, before):
+		case x.Salt != parent.Salt || x.PageSize != parent.PageSize || !slices.Equal(x.Chain, c.Index.Chain[:i+1]):
 			return fmt.Errorf("%s: %w: it does not fit to its parent %v", l.Object.Key, format.ErrDamaged, parent.Snapshot)
 		}
 	}

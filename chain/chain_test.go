@@ -78,6 +78,9 @@ func TestOpen(t *testing.T) {
 			t.Errorf("page %d: %+v, want it in link %d", i+1, e, link)
 		}
 	}
+	if a, b := c.Links[1].Tail.Index.Chain, c.Index.Chain; &a[0] != &b[0] {
+		t.Error("the path of a delta is in memory once more")
+	}
 	numbers, err := c.Links[2].PageNumbers(0)
 	if err != nil || len(numbers) != 2 || numbers[0] != 8 || numbers[1] != pages+1 {
 		t.Errorf("the newest delta holds the pages %d (%v)", numbers, err)

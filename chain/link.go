@@ -29,7 +29,7 @@ func (e *UnknownError) Error() string {
 	return e.Snapshot.Object.Key + ": this version cannot read such a snapshot"
 }
 
-// OpenLink reads what an object says about itself, at its end and at its start.
+// OpenLink reads what an object says about itself, at its end.
 func OpenLink(ctx context.Context, st store.Store, s catalog.Snapshot, ids *seal.Identities) (*Link, error) {
 	t, o, err := catalog.Open(ctx, st, s, ids)
 	if s.Kind == format.Unknown && !errors.As(err, new(*format.VersionError)) {
@@ -38,22 +38,29 @@ func OpenLink(ctx context.Context, st store.Store, s catalog.Snapshot, ids *seal
 	if err != nil {
 		return nil, err
 	}
-	l := &Link{Snapshot: s, Tail: t, object: o}
-	frame, err := o.Read(ctx, t.Header)
-	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", s.Object.Key, err)
-	}
-	h, err := format.ParseHeader(frame)
-	if err == nil && *h != t.Index.Header {
-		err = fmt.Errorf("%w: header and index disagree", format.ErrDamaged)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", s.Object.Key, err)
-	}
-	return l, nil
+	return &Link{Snapshot: s, Tail: t, object: o}, nil
 }
 
-// Open reads a range of the object, from memory if it is part of what was read already.
+// CheckHeader checks that the object says the same about itself at its start, of which nothing else is
+// made. open is one of l's own, [Link.Open] or [Link.OpenStored].
+func (l *Link) CheckHeader(ctx context.Context, open func(context.Context, format.Span) (io.ReadCloser, error)) error {
+	r, err := open(ctx, l.Tail.Header)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	frame := make([]byte, l.Tail.Header.Len)
+	if _, err := io.ReadFull(r, frame); err != nil {
+		return err
+	}
+	h, err := format.ParseHeader(frame)
+	if err == nil && *h != l.Tail.Index.Header {
+		err = fmt.Errorf("%w: header and index disagree", format.ErrDamaged)
+	}
+	return err
+}
+
+// Open reads a range of the object, but not from the store if it is part of what was read already.
 func (l *Link) Open(ctx context.Context, s format.Span) (io.ReadCloser, error) {
 	return l.object.Open(ctx, s)
 }

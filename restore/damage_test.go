@@ -128,6 +128,9 @@ func damageEverywhere(t *testing.T, p *pushed, samples int, turns bool) {
 				}
 				for _, w := range try {
 					err := w.run(t, t.Context(), p.st, snap, dir, p.data)
+					if err == nil && r.name == "header" && w.name != "verify" {
+						continue // of which a restore makes nothing
+					}
 					_, version := errors.AsType[*format.VersionError](err)
 					if !errors.Is(err, format.ErrDamaged) && !(version && hasVersion(rs, int64(at))) {
 						t.Errorf("%s, %s at %d: %s: %v", r.name, d.name, at, w.name, err)

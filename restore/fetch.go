@@ -58,6 +58,24 @@ func (p *plan) fetch(ctx context.Context, w io.WriterAt) error {
 	return g.Wait()
 }
 
+// checkHeaders checks the start of each object, which a restore makes nothing of.
+func (p *plan) checkHeaders(ctx context.Context) error {
+	for _, l := range p.chain.Links {
+		err := l.CheckHeader(ctx, l.Open)
+		if errors.Is(err, format.ErrDamaged) {
+			p.opts.logger().Warn("read damaged data, reading it again", "key", l.Object.Key, "err", err)
+			err = l.CheckHeader(ctx, l.OpenStored)
+		}
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			return p.chain.Hole(l)
+		case err != nil:
+			return fmt.Errorf("read %s: %w", l.Object.Key, err)
+		}
+	}
+	return nil
+}
+
 // spans calls do with the spans of frames that are needed, the newest link's first: should one of
 // the older objects vanish meanwhile, little has been done.
 func (p *plan) spans(do func(span) error) error {

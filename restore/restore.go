@@ -83,8 +83,8 @@ func (e *RootError) Error() string {
 // Is makes the error match [format.ErrDamaged]: it is not the snapshot that it should be.
 func (e *RootError) Is(target error) bool { return target == format.ErrDamaged }
 
-// Verify reads all of a snapshot back and checks it as a restore does, and what a restore leaves
-// aside as well. It writes nothing but a temporary page table.
+// Verify reads all of a snapshot back and checks it as a restore does, and the headers of its objects as
+// well. It writes nothing but temporary files, with page tables.
 func Verify(ctx context.Context, st store.Store, snap catalog.Snapshot, opts Options) (*Result, error) {
 	p, err := newPlan(ctx, st, snap, &opts)
 	if err != nil {
@@ -92,6 +92,9 @@ func Verify(ctx context.Context, st store.Store, snap catalog.Snapshot, opts Opt
 	}
 	defer p.Close()
 	if err := p.fetch(ctx, discard{}); err != nil {
+		return nil, err
+	}
+	if err := p.checkHeaders(ctx); err != nil {
 		return nil, err
 	}
 	return p.result(), nil

@@ -27,15 +27,15 @@ const (
 )
 
 // An Object is what an object of a store holds, decrypted if it is encrypted. The end of it is kept in
-// memory. Methods may be called concurrently, except that Extend must be alone.
+// memory, or where Spill puts it. Methods may be called concurrently, except that Extend and Spill must be alone.
 type Object struct {
 	st     store.Store
 	stored store.Object
-	end    []byte // the last bytes, as they are stored
+	end    kept // the last bytes, as they are stored
 
 	// The rest is for what is encrypted.
-	head    []byte // the first bytes, as they are stored, with the whole header and the nonce
-	payload int64  // offset of the first chunk; 0 if it is not encrypted
+	head    kept  // the first bytes, as they are stored, with the whole header and the nonce
+	payload int64 // offset of the first chunk; 0 if it is not encrypted
 	key     age.Identity
 	readers Readers
 }
@@ -52,10 +52,11 @@ func Open(ctx context.Context, st store.Store, o store.Object, encrypted bool, n
 	if o.Size <= first+n {
 		first = o.Size
 	}
-	if err := x.readHeader(ctx, first); err != nil {
+	header, err := x.readHeader(ctx, first)
+	if err != nil {
 		return nil, err
 	}
-	key, readers, err := ids.unwrap(x.head[:x.payload-nonceSize])
+	key, readers, err := ids.unwrap(header)
 	if locked, ok := errors.AsType[*LockedError](err); ok {
 		locked.Key = o.Key
 	}
@@ -71,7 +72,7 @@ func Open(ctx context.Context, st store.Store, o store.Object, encrypted bool, n
 // encrypts. Something of it must be encrypted, be it one byte.
 func Examine(ctx context.Context, st store.Store, o store.Object) error {
 	x := &Object{st: st, stored: o}
-	if err := x.readHeader(ctx, min(o.Size, firstHead)); err != nil {
+	if _, err := x.readHeader(ctx, min(o.Size, firstHead)); err != nil {
 		return err
 	}
 	if last := (o.Size - x.payload) % (chunkSize + overhead); last != 0 && last <= overhead {
@@ -80,26 +81,27 @@ func Examine(ctx context.Context, st store.Store, o store.Object) error {
 	return nil
 }
 
-// readHeader reads the first n bytes, or more, if the header is larger.
-func (x *Object) readHeader(ctx context.Context, n int64) (err error) {
-	if x.head, err = fetch(ctx, x.st, x.stored, format.Span{Len: n}); err != nil {
-		return err
+// readHeader reads the first n bytes, or more, if the header is larger, and returns the header.
+func (x *Object) readHeader(ctx context.Context, n int64) ([]byte, error) {
+	head, err := fetch(ctx, x.st, x.stored, format.Span{Len: n})
+	if err != nil {
+		return nil, err
 	}
-	if !bytes.HasPrefix(x.head, []byte(intro)) {
-		return damaged("it does not begin like what age encrypts")
+	if !bytes.HasPrefix(head, []byte(intro)) {
+		return nil, damaged("it does not begin like what age encrypts")
 	}
-	size, ok := headerSize(x.head)
+	size, ok := headerSize(head)
 	if more := min(x.stored.Size, maxHeader+nonceSize+chunkSize+overhead); !ok && n < more {
 		return x.readHeader(ctx, more)
 	}
 	if !ok || size > maxHeader || size+nonceSize+overhead > x.stored.Size {
-		return damaged("header: it does not end")
+		return nil, damaged("header: it does not end")
 	}
 	if size+nonceSize > n {
 		return x.readHeader(ctx, size+nonceSize)
 	}
-	x.payload = size + nonceSize
-	return nil
+	x.head, x.payload = inMemory(head), size+nonceSize
+	return head[:size], nil
 }
 
 // headerSize returns the size of the header that an object begins with, if all of it is there.
@@ -134,35 +136,59 @@ func (x *Object) chunks() int64 {
 func (x *Object) chunkAt(i int64) int64 { return x.payload + i*(chunkSize+overhead) }
 
 // Extend makes sure that at least the last n bytes are kept, or all, and that they are the end.
-func (x *Object) Extend(ctx context.Context, n int64) (err error) {
+func (x *Object) Extend(ctx context.Context, n int64) error {
 	if x.payload == 0 {
-		n = min(n, x.stored.Size)
-		x.end, err = fetch(ctx, x.st, x.stored, format.Span{Off: x.stored.Size - n, Len: n})
-		return err
+		return x.keepFrom(ctx, max(0, x.stored.Size-n))
 	}
 	from := x.chunkAt(max(0, min(x.Size()-n, x.Size()-1)) / chunkSize)
-	if int64(len(x.head)) == x.stored.Size {
-		x.end = x.head[from:]
-	} else if x.end, err = fetch(ctx, x.st, x.stored, format.Span{Off: from, Len: x.stored.Size - from}); err != nil {
+	if x.head.size == x.stored.Size {
+		x.end = x.head.from(from)
+	} else if err := x.keepFrom(ctx, from); err != nil {
 		return err
 	}
-	_, err = x.decrypt(&window{})
+	_, err := x.decrypt(&window{})
+	return err
+}
+
+// keepFrom reads the stored bytes from an offset on, to keep them.
+func (x *Object) keepFrom(ctx context.Context, off int64) error {
+	b, err := fetch(ctx, x.st, x.stored, format.Span{Off: off, Len: x.stored.Size - off})
+	if err != nil {
+		return err
+	}
+	x.end = inMemory(b)
+	return nil
+}
+
+// Spill moves what is kept in memory to where put puts it, for whoever has many objects open. What put
+// returns must be readable for as long as the object is used.
+func (x *Object) Spill(put func([]byte) (io.ReaderAt, error)) (err error) {
+	if x.payload > 0 {
+		if x.head, err = x.head.spill(put); err != nil {
+			return err
+		}
+		if x.head.size == x.stored.Size {
+			x.end = x.head.from(x.endAt())
+			return nil
+		}
+	}
+	x.end, err = x.end.spill(put)
 	return err
 }
 
 // End returns the bytes at the end that are kept.
 func (x *Object) End() ([]byte, error) {
 	if x.payload == 0 {
-		return x.end, nil
+		return x.end.bytes()
 	}
 	from := (x.endAt() - x.payload) / (chunkSize + overhead) * chunkSize
 	return x.Read(context.Background(), format.Span{Off: from, Len: x.Size() - from})
 }
 
 // endAt returns where what is kept of the end is stored.
-func (x *Object) endAt() int64 { return x.stored.Size - int64(len(x.end)) }
+func (x *Object) endAt() int64 { return x.stored.Size - x.end.size }
 
-// Open reads a range, which must be one of the object, from memory if it is kept there. The caller closes.
+// Open reads a range, which must be one of the object, from what is kept if it is there. The caller closes.
 // What turns out not to be as it was written is a [format.ErrDamaged].
 func (x *Object) Open(ctx context.Context, s format.Span) (io.ReadCloser, error) {
 	from, to := x.where(s)
@@ -170,10 +196,10 @@ func (x *Object) Open(ctx context.Context, s format.Span) (io.ReadCloser, error)
 	if !ok {
 		return x.OpenStored(ctx, s)
 	}
-	return x.open(s, io.NopCloser(bytes.NewReader(kept)), from)
+	return x.open(s, io.NopCloser(kept), from)
 }
 
-// Fetches returns how many bytes of the store Open reads for a range: 0 if it is kept in memory.
+// Fetches returns how many bytes of the store Open reads for a range: 0 if it is kept.
 func (x *Object) Fetches(s format.Span) int64 {
 	from, to := x.where(s)
 	if _, ok := x.kept(from, to); ok {
@@ -182,18 +208,18 @@ func (x *Object) Fetches(s format.Span) int64 {
 	return x.unkept(from, to) - from
 }
 
-// kept returns stored bytes that are in memory.
-func (x *Object) kept(from, to int64) ([]byte, bool) {
+// kept returns a reader of stored bytes, if they are kept.
+func (x *Object) kept(from, to int64) (io.Reader, bool) {
 	switch {
 	case from >= x.endAt():
-		return x.end[from-x.endAt() : to-x.endAt()], true
-	case to <= int64(len(x.head)):
-		return x.head[from:to], true
+		return io.NewSectionReader(x.end, from-x.endAt(), to-from), true
+	case to <= x.head.size:
+		return io.NewSectionReader(x.head, from, to-from), true
 	}
 	return nil, false
 }
 
-// unkept returns until where the bytes from from to to have to be read: the last chunk is in memory.
+// unkept returns until where the bytes from from to to have to be read: the last chunk is kept.
 func (x *Object) unkept(from, to int64) int64 {
 	if x.payload == 0 {
 		return to

@@ -182,6 +182,53 @@ func checkRanges(t *testing.T, m *memory, x *seal.Object, text []byte) {
 	}
 }
 
+// TestSpill reads what was kept from where it was spilled, with no more requests than before. If it cannot be
+// read there, that is no damage of the object.
+func TestSpill(t *testing.T) {
+	key := newKey(t)
+	broken := errors.New("disk I/O error")
+	for _, encrypted := range []bool{true, false} {
+		for _, size := range []int{1, chunk, 20*chunk + 3} {
+			text := noise(size)
+			m := &memory{object: text}
+			if encrypted {
+				m.object = encrypt(t, text, recipients(t, key.Recipient()))
+			}
+			x, err := seal.Open(t.Context(), m, m.entry(), encrypted, 10, seal.NewIdentities(key))
+			if err != nil {
+				t.Fatal(err)
+			}
+			file, err := os.Create(filepath.Join(t.TempDir(), "spool"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			var spilled int64
+			err = x.Spill(func(b []byte) (io.ReaderAt, error) {
+				at := spilled
+				spilled += int64(len(b))
+				_, err := file.WriteAt(b, at)
+				return io.NewSectionReader(file, at, int64(len(b))), err
+			})
+			if err != nil || spilled == 0 || spilled > int64(len(m.object)) {
+				t.Errorf("spilled %d bytes of %d (%v)", spilled, len(m.object), err)
+			}
+			checkRanges(t, m, x, text)
+			m.taken()
+			last := format.Span{Off: int64(size) - 1, Len: 1}
+			if _, err := x.Read(t.Context(), last); err != nil || len(m.taken()) > 0 {
+				t.Errorf("the last byte is not kept (%v)", err)
+			}
+			if err := x.Spill(func([]byte) (io.ReaderAt, error) { return nil, broken }); !errors.Is(err, broken) {
+				t.Errorf("spilled to a broken disk: %v", err)
+			}
+			file.Close()
+			if _, err := x.Read(t.Context(), last); !errors.Is(err, os.ErrClosed) || errors.Is(err, format.ErrDamaged) {
+				t.Errorf("read from a closed file: %v", err)
+			}
+		}
+	}
+}
+
 // TestExtend wants more of the end, and then all.
 func TestExtend(t *testing.T) {
 	key := newKey(t)

@@ -13,13 +13,16 @@ type window struct {
 	x    *Object
 	body io.ReadCloser
 	at   int64 // where body goes on
-	err  error // of body
+	err  error // of what was read, but for its end
 }
 
 // decrypt returns the text of what w shows, after checking the end of the object.
 func (x *Object) decrypt(w *window) (io.ReaderAt, error) {
 	w.x = x
 	text, _, err := age.DecryptReaderAt(w, x.stored.Size, x.key)
+	if w.err != nil {
+		return nil, w.err
+	}
 	if err != nil {
 		return nil, damaged("%v", err)
 	}
@@ -31,9 +34,9 @@ func (w *window) ReadAt(b []byte, off int64) (n int, err error) {
 	last := w.x.chunkAt(w.x.chunks() - 1)
 	switch {
 	case off >= last:
-		n = copy(b, w.x.end[off-w.x.endAt():])
+		n, err = w.x.end.ReadAt(b, off-w.x.endAt())
 	case off < w.x.payload:
-		n = copy(b, w.x.head[off:w.x.payload])
+		n, err = io.NewSectionReader(w.x.head, 0, w.x.payload).ReadAt(b, off)
 	case off != w.at || w.body == nil:
 		panic(fmt.Sprintf("seal: internal error: a read at %d, but at %d it goes on", off, w.at))
 	default:
@@ -42,11 +45,9 @@ func (w *window) ReadAt(b []byte, off int64) (n int, err error) {
 			err = io.ErrUnexpectedEOF
 		}
 		w.at += int64(n)
-		w.err = err
-		return n, err
 	}
-	if n < len(b) {
-		err = io.EOF
+	if err != io.EOF {
+		w.err = err
 	}
 	return n, err
 }
