@@ -8,7 +8,10 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"sync"
 	"syscall"
+
+	"github.com/ncruces/go-sqlite3"
 )
 
 // Offsets in the database header, https://sqlite.org/fileformat.html section 1.3.
@@ -20,7 +23,9 @@ const (
 	offReserved      = 20
 	offChangeCounter = 24
 	offPageCount     = 28
+	offSchemaCookie  = 40
 	offValidFor      = 92
+	offVersion       = 96
 )
 
 const magic = "SQLite format 3\x00"
@@ -129,3 +134,30 @@ func looksEncrypted(f *os.File, first []byte) bool {
 	}
 	return distinct > 230 // 1,024 random bytes have 251.3 different values, give or take 2
 }
+
+// normalise sets the fields of page 1 in which SQLite counts changes to what its backup makes of them in a new file.
+func normalise(page []byte) error {
+	version, err := sqliteVersion()
+	for off, n := range map[int]uint32{offChangeCounter: 1, offSchemaCookie: 1, offValidFor: 1, offVersion: version} {
+		binary.BigEndian.PutUint32(page[off:], n)
+	}
+	return err
+}
+
+// sqliteVersion returns the version of SQLite that is used here, as it writes it into databases.
+var sqliteVersion = sync.OnceValues(func() (uint32, error) {
+	conn, err := sqlite3.Open(":memory:")
+	if err != nil {
+		return 0, err
+	}
+	defer conn.Close()
+	stmt, _, err := conn.Prepare("SELECT sqlite_version()")
+	if err != nil {
+		return 0, err
+	}
+	defer stmt.Close()
+	stmt.Step()
+	var major, minor, patch uint32
+	_, err = fmt.Sscanf(stmt.ColumnText(0), "%d.%d.%d", &major, &minor, &patch)
+	return major*1_000_000 + minor*1_000 + patch, err
+})

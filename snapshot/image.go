@@ -50,6 +50,9 @@ func (m *Image) Taken() time.Time { return m.taken }
 // if that cannot be told.
 func (m *Image) Look() string { return m.look }
 
+// Whole reports whether every page of the database was read for it.
+func (m *Image) Whole() bool { return !m.stats.Followed }
+
 // Stats returns what taking the image was like.
 func (m *Image) Stats() Stats { return m.stats }
 

@@ -2,7 +2,6 @@ package snapshot
 
 import (
 	"bytes"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -145,26 +144,6 @@ func changeTime(info os.FileInfo) time.Time {
 // unchangedSince reports whether the file has only times before t. A time in the future is none.
 func unchangedSince(info os.FileInfo, t time.Time) bool {
 	return info.ModTime().Before(t) && changeTime(info).Before(t)
-}
-
-// An indexHeader is the header of a WAL's index, in the -shm, in the byte order of the machine:
-// https://sqlite.org/walformat.html section 2.1.
-type indexHeader [48]byte
-
-func (x *indexHeader) u32(off int) uint32 { return binary.NativeEndian.Uint32(x[off:]) }
-
-// frames returns how many valid frames there are in the WAL.
-func (x *indexHeader) frames() uint32 { return x.u32(16) }
-
-// valid reports whether the header is initialised, of the one version that there is, and as its
-// checksum says.
-func (x *indexHeader) valid() bool {
-	var a, b uint32
-	for i := 0; i < 40; i += 8 {
-		a += x.u32(i) + b
-		b += x.u32(i+4) + a
-	}
-	return x.u32(0) == 3007000 && x[12] != 0 && a == x.u32(40) && b == x.u32(44)
 }
 
 // readIndexHeader reads the index header of a database that somebody has open from its -shm, which

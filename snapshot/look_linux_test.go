@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -294,6 +295,12 @@ func (c *committer) Same(_ uint32, _ []format.PageHash, same []bool) error {
 	clear(same)
 	c.once.Do(c.commit) // whoever else comes waits
 	return nil
+}
+
+func (c *committer) Since() (string, uint32) { return "", 0 }
+
+func (c *committer) Newest(uint32, []format.PageHash, []bool) error {
+	return errors.New("nothing is known")
 }
 
 // TestImageLook compares what an image remembers with what its source looks like.

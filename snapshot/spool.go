@@ -166,6 +166,22 @@ func (s *spool) add(page []byte, off int64) error {
 	return nil
 }
 
+// addHashes enters the hashes of pages that need not be kept, from first on, but for those that skip says.
+func (s *spool) addHashes(first uint32, hashes []format.PageHash, skip func(page uint32) bool) error {
+	for i := 0; i < len(hashes); i++ {
+		var b []byte
+		from := first + uint32(i)
+		for ; i < len(hashes) && !skip(first+uint32(i)); i++ {
+			b = append(b, hashes[i][:]...)
+			b = append(b, make([]byte, entrySize-format.PageHashSize)...) // it cannot be read
+		}
+		if _, err := s.table.WriteAt(b, int64(from-1)*entrySize); err != nil {
+			return s.full(err)
+		}
+	}
+	return nil
+}
+
 // send gives the current batch to the hashers, after every older one that it overlaps: the
 // newest content of a page has to be the last that is written.
 func (s *spool) send() {

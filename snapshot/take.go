@@ -45,11 +45,19 @@ type Options struct {
 	racyWindow time.Duration // of looks; 0 means the usual one
 }
 
-// A Base is the pages of an earlier snapshot. Its method may be called concurrently.
+// A Base is the pages of an earlier snapshot, and what is known of the newest one, which may be another. Its
+// methods may be called concurrently. Pages are numbered from 1.
 type Base interface {
 	// Same sets same[i] to whether page first+i, whose hash under [Options.Salt] is hashes[i], is
-	// the same there. Pages are numbered from 1.
+	// the same there.
 	Same(first uint32, hashes []format.PageHash, same []bool) error
+	// Since returns what the database looked like, see [Look], at the instant of the newest snapshot, and how
+	// many pages that has. With a look, the WAL may tell which pages have changed since, and only those are read
+	// that the base lacks. Without, all are.
+	Since() (look string, pages uint32)
+	// Newest fills hashes with those of the newest snapshot's pages from first on, and sets same[i] to
+	// whether that page is the same in the base.
+	Newest(first uint32, hashes []format.PageHash, same []bool) error
 }
 
 const (
@@ -87,6 +95,7 @@ type Stats struct {
 	Elapsed    time.Duration // all of Take
 	Restarts   int           // how often the copy was begun again because of a commit
 	Pinned     bool          // the copy was made in one transaction
+	Followed   bool          // no copy was made: what had changed since the newest snapshot was told by the WAL
 	Overstayed bool          // in a rollback-journal mode, Held is more than MaxStall
 	SourceSize int64         // of the database file, in bytes
 	WALBefore  int64         // size of the -wal at the start and at the end of the copy, in bytes
@@ -116,6 +125,8 @@ const maxPlans = 20
 // images of an unchanged database are the same. An empty database, a file of 0 bytes, has an image
 // of 0 bytes.
 //
+// Beside a base whose newest snapshot the WAL goes on from, nothing is copied or locked: see [Base].
+//
 // See the errors of this package for what it returns. The caller closes the image.
 func Take(ctx context.Context, path string, opts Options) (*Image, error) {
 	start := time.Now()
@@ -130,8 +141,13 @@ func Take(ctx context.Context, path string, opts Options) (*Image, error) {
 	}
 	defer sp.close()
 	t := &taker{path: path, opts: opts, spool: sp}
-	if err := t.run(ctx); err != nil {
+	if t.stats.Followed, err = t.followed(ctx); err != nil {
 		return nil, err
+	}
+	if !t.stats.Followed {
+		if err := t.run(ctx); err != nil {
+			return nil, err
+		}
 	}
 	m, err := sp.finish()
 	if err != nil {
@@ -151,6 +167,22 @@ type taker struct {
 	taken time.Time // the same by the clock of the options
 	look  string    // of the source at the instant of the image; empty if it cannot be told
 	stats Stats
+}
+
+// followed reports whether it was enough to follow the WAL.
+func (t *taker) followed(ctx context.Context) (bool, error) {
+	if t.opts.Base == nil {
+		return false, nil
+	}
+	err := t.follow(ctx)
+	if err == nil {
+		return true, nil
+	}
+	if err := ctx.Err(); err != nil {
+		return false, err
+	}
+	t.opts.Logger.Debug("the whole database is read", "path", t.path, "err", err)
+	return false, nil
 }
 
 // run fills the spool. A journal that looks hot may also be one that somebody began a moment ago:
@@ -237,7 +269,11 @@ func (t *taker) copy(ctx context.Context, s *source, pin time.Duration) (err err
 	t.stats.Pinned = pin > 0
 	if t.stats.Pinned {
 		defer func() { err = cmp.Or(err, s.end()) }()
-		if err := t.begin(ctx, s); err != nil {
+		begin := t.begin
+		if s.access != rollback {
+			begin = t.beginKnown // in a rollback-journal mode it is known in the end, see attempt
+		}
+		if err := begin(ctx, s); err != nil {
 			return err
 		}
 	}
@@ -273,11 +309,30 @@ func (t *taker) begin(ctx context.Context, s *source) error {
 		return s.explain(ctx, err, start)
 	}
 	t.begun, t.taken = time.Now(), t.opts.Now().UTC() // not before: the wait for a lock may have been for a commit
-	if s.access != rollback {
-		t.confirmLook() // now: from here on others may commit
-	}
 	return nil
 }
+
+// beginKnown is as begin, and finds out what the source looks like at the instant of the transaction. Since it may be
+// committed to on the way there, it tries that a few times.
+func (t *taker) beginKnown(ctx context.Context, s *source) error {
+	for range maxLooks {
+		if err := t.begin(ctx, s); err != nil {
+			return err
+		}
+		before := t.look
+		if t.confirmLook(); before == "" || t.look != "" {
+			return nil
+		}
+		if err := s.end(); err != nil {
+			return err
+		}
+		t.look = t.lookAtSource()
+	}
+	return t.begin(ctx, s)
+}
+
+// maxLooks is how often a commit may come between.
+const maxLooks = 10
 
 // A copier is a backup on its way.
 type copier struct {

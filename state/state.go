@@ -57,6 +57,9 @@ type Facts struct {
 	// Look is what the source looked like when it was taken, in the words of whoever looked. While it
 	// looks the same nothing has been committed. Empty if it could not be told.
 	Look string `json:"look,omitempty"`
+	// Read is when the source was last read as a whole, not only what was told to have changed. Zero if that is
+	// not known.
+	Read time.Time `json:"read,omitzero"`
 }
 
 // A Link is a snapshot that was pushed, or one that it rests on.
@@ -366,13 +369,13 @@ func (m *Memory) replace(facts *Facts, fill fillFunc) error {
 }
 
 // SetLook remembers what the source looks like, of which the newest snapshot, which must be
-// remembered, is still what it holds. It leaves the table alone.
-func (m *Memory) SetLook(look string) error {
-	if m.facts.Look == look {
+// remembered, is still what it holds, and when it was last read as a whole. It leaves the table alone.
+func (m *Memory) SetLook(look string, read time.Time) error {
+	if m.facts.Look == look && m.facts.Read.Equal(read) {
 		return nil
 	}
 	facts := *m.facts
-	facts.Look = look
+	facts.Look, facts.Read = look, read
 	if err := m.amend(&facts); err != nil {
 		return fmt.Errorf("remember what the source looks like: %w", err)
 	}

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/litestash/litestash/format"
 	"github.com/litestash/litestash/state"
@@ -123,13 +124,14 @@ func TestMemoryLook(t *testing.T) {
 	if err := m.Save(facts(50), [state.Spans]bool{true, true, true}, hashes(func(uint32) byte { return 1 })); err != nil {
 		t.Fatal(err)
 	}
-	for _, look := range []string{"another", "another", "", "a third"} {
-		if err := m.SetLook(look); err != nil {
+	for i, look := range []string{"another", "another", "", "a third"} {
+		read := time.Unix(int64(1000+i), 0).UTC()
+		if err := m.SetLook(look, read); err != nil {
 			t.Fatal(err)
 		}
 		m.Close()
 		m = open(t, dir, &log)
-		if f := m.Facts(); f == nil || f.Look != look || f.Pages != 50 || f.Newest().Root != (format.Root{1}) {
+		if f := m.Facts(); f == nil || f.Look != look || !f.Read.Equal(read) || f.Pages != 50 || f.Newest().Root != (format.Root{1}) {
 			t.Fatalf("it remembers %+v", f)
 		}
 		if !same(t, m, state.Newest, 50, 1) {
@@ -144,7 +146,7 @@ func TestMemoryLook(t *testing.T) {
 	if err := state.ForgetDeleted(dir, key.Store, key.Database, link); err != nil {
 		t.Fatal(err)
 	}
-	if err := m.SetLook("a fourth"); err != nil {
+	if err := m.SetLook("a fourth", time.Time{}); err != nil {
 		t.Fatal(err)
 	}
 	m.Close()
@@ -160,7 +162,7 @@ func TestMemoryLook(t *testing.T) {
 	if err := m.Save(facts(5), [state.Spans]bool{true, true, true}, hashes(func(uint32) byte { return 1 })); err != nil {
 		t.Fatal(err)
 	}
-	if err := m.SetLook("new"); err != nil || m.Facts().Look != "new" {
+	if err := m.SetLook("new", time.Time{}); err != nil || m.Facts().Look != "new" {
 		t.Errorf("it remembers %q, %v", m.Facts().Look, err)
 	}
 }

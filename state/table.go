@@ -36,22 +36,51 @@ const (
 // Same reports of each page from first on whether it is what it was: its hash is the one remembered
 // and, but for [Newest], has been all the time since the first snapshot of the newest one's span.
 func (m *Memory) Same(since Span, first uint32, hashes []format.PageHash, same []bool) error {
-	n := 0
-	if m.facts != nil && first <= m.facts.Pages {
-		n = int(min(int64(len(hashes)), int64(m.facts.Pages-first)+1))
+	entries, err := m.entries(first, len(hashes))
+	if err != nil {
+		return err
 	}
-	entries := make([]byte, n*entrySize)
-	if _, err := m.table.ReadAt(entries, int64(first-1)*entrySize); err != nil {
-		return fmt.Errorf("read the remembered page table: %w", err)
-	}
-	for i := range hashes {
-		same[i] = false
-		if i < n {
-			e := entries[i*entrySize:]
-			same[i] = format.PageHash(e) == hashes[i] && (since == Newest || e[format.PageHashSize]>>since&1 == 0)
-		}
+	clear(same)
+	for i := range len(entries) / entrySize {
+		e := entries[i*entrySize:]
+		same[i] = format.PageHash(e) == hashes[i] && isSame(e, since)
 	}
 	return nil
+}
+
+// Hashes fills hashes with what is remembered of the pages from first on, all of which there must be, and sets same[i] to
+// whether page first+i has been the same since the first snapshot of the newest one's span.
+func (m *Memory) Hashes(since Span, first uint32, hashes []format.PageHash, same []bool) error {
+	entries, err := m.entries(first, len(hashes))
+	if err != nil {
+		return err
+	}
+	if len(entries) < len(hashes)*entrySize {
+		return fmt.Errorf("the remembered page table ends before page %d", first+uint32(len(hashes)))
+	}
+	for i := range hashes {
+		e := entries[i*entrySize:]
+		hashes[i], same[i] = format.PageHash(e), isSame(e, since)
+	}
+	return nil
+}
+
+// isSame reports whether the page of an entry has been the same since the first snapshot of a span.
+func isSame(entry []byte, since Span) bool {
+	return since == Newest || entry[format.PageHashSize]>>since&1 == 0
+}
+
+// entries returns the entries of n pages from first on, or of as many as there are.
+func (m *Memory) entries(first uint32, n int) ([]byte, error) {
+	if m.facts == nil || first > m.facts.Pages {
+		return nil, nil
+	}
+	n = int(min(int64(n), int64(m.facts.Pages-first)+1))
+	entries := make([]byte, n*entrySize)
+	if _, err := m.table.ReadAt(entries, int64(first-1)*entrySize); err != nil {
+		return nil, fmt.Errorf("read the remembered page table: %w", err)
+	}
+	return entries, nil
 }
 
 // Check makes sure that the table is what was saved with the facts, which there must be. The hashes that

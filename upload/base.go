@@ -251,7 +251,7 @@ func (p *Push) chooseBase(ctx context.Context, latest *catalog.Snapshot) error {
 		return nil
 	}
 	parent, since := chooseParent(times, now)
-	p.Base, p.facts, p.why = memoryBase{p.opts.Memory, facts, since}, facts, ""
+	p.Base, p.facts, p.why = p.newBase(facts, since), facts, ""
 	p.Salt = facts.Salt
 	p.path = facts.Path[:parent+1]
 	p.warnOfOthers()
@@ -362,6 +362,16 @@ type memoryBase struct {
 	m     *state.Memory
 	facts *state.Facts // as they were when the push was planned
 	since state.Span
+	look  string // of the newest snapshot; empty if all pages are to be read
+}
+
+// newBase returns the base of a push that was planned on facts.
+func (p *Push) newBase(facts *state.Facts, since state.Span) memoryBase {
+	b := memoryBase{m: p.opts.Memory, facts: facts, since: since}
+	if age := p.opts.Now().Sub(facts.Read); age >= 0 && age < p.opts.RereadEvery {
+		b.look = facts.Look
+	}
+	return b
 }
 
 var errMemory = errors.New("what is remembered has changed since the push began: another one has used the memory")
@@ -374,4 +384,13 @@ func (b memoryBase) Same(first uint32, hashes []format.PageHash, same []bool) er
 		clear(same) // whatever has changed is carried; runs checks the memory and will tell
 	}
 	return nil
+}
+
+func (b memoryBase) Since() (look string, pages uint32) { return b.look, b.facts.Pages }
+
+func (b memoryBase) Newest(first uint32, hashes []format.PageHash, same []bool) error {
+	if b.m.Facts() != b.facts {
+		return errMemory
+	}
+	return b.m.Hashes(b.since, first, hashes, same)
 }

@@ -21,6 +21,7 @@ func (m largeImage) PageSize() int     { return 4096 }
 func (m largeImage) Pages() uint32     { return m.pages }
 func (m largeImage) Taken() time.Time  { return time.Now() }
 func (m largeImage) Look() string      { return "" }
+func (m largeImage) Whole() bool       { return true }
 func (m largeImage) Root() format.Root { return format.Root{} }
 
 func (m largeImage) ReadAt(p []byte, off int64) (int, error) {

@@ -1,10 +1,13 @@
 package upload_test
 
 import (
+	"bytes"
 	"errors"
+	"slices"
 	"testing"
 	"time"
 
+	"github.com/litestash/litestash/format"
 	"github.com/litestash/litestash/internal/memimage"
 	"github.com/litestash/litestash/state"
 	"github.com/litestash/litestash/store"
@@ -102,4 +105,62 @@ func beginPush(t *testing.T, st store.Store, opts upload.Options) *upload.Push {
 		t.Fatal(err)
 	}
 	return p
+}
+
+// TestReread pushes a source of which only what had changed was read, until it is time to read all.
+func TestReread(t *testing.T) {
+	st := openDir(t)
+	memory, err := state.New(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer memory.Close()
+	now := time.Date(2026, 11, 22, 7, 35, 0, 0, time.UTC)
+	data := memimage.Text(1, 512, 100)
+	begin := func() *upload.Push {
+		return beginPush(t, st, upload.Options{Memory: memory, RereadEvery: time.Hour, Now: func() time.Time { return now }})
+	}
+	// commit pushes the data, after a change of it or as it is.
+	commit := func(look string, followed, change bool) {
+		t.Helper()
+		p := begin()
+		if change {
+			data = bytes.Clone(data)
+			data[5*512+len(look)] ^= 1
+		}
+		img := memimage.New(p.Salt, 512, data, now)
+		img.Looks, img.Followed = look, followed
+		if _, err := p.Commit(t.Context(), img); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want := func(look string) {
+		t.Helper()
+		p := begin()
+		got, pages := p.Base.Since()
+		if got != look || pages != 100 {
+			t.Errorf("it is followed since %q, with %d pages, want %q", got, pages, look)
+		}
+		hashes, same, all := make([]format.PageHash, 100), make([]bool, 100), memimage.New(p.Salt, 512, data, now)
+		known := make([]format.PageHash, 100)
+		if err := p.Base.Newest(1, hashes, same); err != nil || all.ReadHashes(1, known) != nil || !slices.Equal(hashes, known) || !same[0] {
+			t.Errorf("what is remembered of the pages are not the hashes (%v)", err)
+		}
+		if err := p.Base.Newest(2, hashes, same); err == nil {
+			t.Error("a page is remembered that is not there")
+		}
+	}
+	commit("one", false, true)
+	want("one")
+	now = now.Add(59 * time.Minute)
+	commit("two", true, true)
+	want("two")
+	commit("three", true, false) // and is found to be unchanged
+	want("three")
+	now = now.Add(time.Minute)
+	want("")
+	commit("four", false, false)
+	want("four")
+	now = now.Add(-time.Minute) // the clock was set back
+	want("")
 }

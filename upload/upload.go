@@ -45,6 +45,9 @@ type Options struct {
 
 	// FullEvery is the age of a full at which the next one is stored. 0 is a week.
 	FullEvery time.Duration
+	// RereadEvery is for how long what a base knows of the newest snapshot, see [Base.Since], may stand for
+	// reading the whole database. 0 is an hour.
+	RereadEvery time.Duration
 	// EvenUnchanged stores a snapshot though it would be the same as the newest one.
 	EvenUnchanged bool
 	// Heartbeat is the age of the newest snapshot at which one is stored though nothing has
@@ -86,14 +89,23 @@ type Image interface {
 	// Look is what the source looked like at the instant of the image, see [state.Facts]. Empty is
 	// not known.
 	Look() string
+	// Whole reports whether the source was read as a whole for it.
+	Whole() bool
 	Root() format.Root
 	ReadHashes(first uint32, dst []format.PageHash) error
 }
 
-// A Base has the pages that a delta leaves out. Same sets same[i] to whether page first+i, whose
-// hash is hashes[i], is the same there; it may be called concurrently.
+// A Base has the pages that a delta leaves out, and knows what the newest snapshot holds. Its methods may be
+// called concurrently.
 type Base interface {
+	// Same sets same[i] to whether page first+i, whose hash is hashes[i], is the same there.
 	Same(first uint32, hashes []format.PageHash, same []bool) error
+	// Since returns what the source looked like at the instant of the newest snapshot, see [state.Facts], and how
+	// many pages that has. Without a look the source is to be read as a whole.
+	Since() (look string, pages uint32)
+	// Newest fills hashes with those of the newest snapshot's pages from first on, and sets same[i] to whether that
+	// page is the same in the base.
+	Newest(first uint32, hashes []format.PageHash, same []bool) error
 }
 
 // A Push is an upload that the store is ready for. It stores one snapshot and belongs to
@@ -144,6 +156,9 @@ func Begin(ctx context.Context, st store.Store, opts Options) (*Push, error) {
 	opts.Tags = maps.Clone(opts.Tags)
 	if opts.FullEvery == 0 {
 		opts.FullEvery = 7 * 24 * time.Hour
+	}
+	if opts.RereadEvery == 0 {
+		opts.RereadEvery = time.Hour
 	}
 	if opts.Heartbeat == 0 {
 		opts.Heartbeat = 24 * time.Hour
@@ -244,7 +259,7 @@ func (p *Push) commit(ctx context.Context, img Image) (*Result, error) {
 		case r == nil:
 			return nil, ErrRetake
 		}
-		p.noteLook(img.Look())
+		p.noteLook(img)
 		return r, nil
 	}
 	runs, err := p.runs(img)
@@ -469,6 +484,7 @@ func (p *Push) remember(x *format.Index, o store.Object, img Image, lock store.L
 		PageSize: x.PageSize,
 		Pages:    x.Pages,
 		Look:     img.Look(),
+		Read:     p.lastRead(img),
 	}
 	b := [state.Spans]bool{true, true, true}
 	if x.Kind() == format.Delta {
@@ -479,10 +495,18 @@ func (p *Push) remember(x *format.Index, o store.Object, img Image, lock store.L
 	}
 }
 
-// noteLook adds to the memory what the source looks like while the newest snapshot is what it
+// lastRead returns when the source was last read as a whole.
+func (p *Push) lastRead(img Image) time.Time {
+	if img.Whole() {
+		return img.Taken()
+	}
+	return p.facts.Read
+}
+
+// noteLook adds to the memory what the source looks like in img, while the newest snapshot is what it
 // holds.
-func (p *Push) noteLook(look string) {
-	if err := p.opts.Memory.SetLook(look); err != nil {
+func (p *Push) noteLook(img Image) {
+	if err := p.opts.Memory.SetLook(img.Look(), p.lastRead(img)); err != nil {
 		p.log.Warn("what the database looks like cannot be remembered", "err", err)
 	}
 }

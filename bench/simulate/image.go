@@ -37,6 +37,9 @@ func load(path string) (*image, error) {
 	return &image{pageSize: size, data: data}, nil
 }
 
+// Whole implements [upload.Image].
+func (m *image) Whole() bool { return true }
+
 // step reads a step and takes it. At the end of the input it returns [io.EOF].
 func (m *image) step(r io.Reader) error {
 	var b [8]byte

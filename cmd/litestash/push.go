@@ -49,7 +49,8 @@ type pushed struct {
 	Elapsed   float64      `json:"elapsed_seconds"`
 	Held      float64      `json:"held_seconds"`
 	Restarts  int          `json:"restarts,omitempty"`
-	Check     string       `json:"check,omitempty"` // sound, damaged or not checkable
+	Followed  bool         `json:"followed_wal,omitempty"` // which told what had changed, so that the rest was not read
+	Check     string       `json:"check,omitempty"`        // sound, damaged or not checkable
 	Lock      *lock        `json:"lock,omitempty"`
 }
 
@@ -132,6 +133,7 @@ func newPushed(s source, r *upload.Result, stats snapshot.Stats, elapsed time.Du
 		Elapsed:   elapsed.Seconds(),
 		Held:      stats.Held.Seconds(),
 		Restarts:  stats.Restarts,
+		Followed:  stats.Followed,
 		Lock:      newLock(r.Lock),
 	}
 	if x := r.Index; x != nil {
@@ -166,9 +168,13 @@ func (p *program) printPushed(r *pushed) error {
 		if r.Carried < r.Pages {
 			carried = fmt.Sprintf("of which %s were ", ui.Count(int64(r.Carried)))
 		}
-		_, err := fmt.Fprintf(w, "%s  %s  %s\n%s  root    %v\n  size    %s in %s pages, %sstored as %s\n%s%s  took    %s, of which the database was held for %s\n",
+		held := "of which the database was held for " + seconds(r.Held)
+		if r.Followed {
+			held = "the WAL told what had changed"
+		}
+		_, err := fmt.Fprintf(w, "%s  %s  %s\n%s  root    %v\n  size    %s in %s pages, %sstored as %s\n%s%s  took    %s, %s\n",
 			p.ui.Bold(ui.Safe(r.Database)), r.Snapshot, r.Kind, why, r.Root,
-			ui.Bytes(r.Size), ui.Count(int64(r.Pages)), carried, ui.Bytes(r.Stored)+ifEncrypted(r.Encrypted), checked, locked, seconds(r.Elapsed), seconds(r.Held))
+			ui.Bytes(r.Size), ui.Count(int64(r.Pages)), carried, ui.Bytes(r.Stored)+ifEncrypted(r.Encrypted), checked, locked, seconds(r.Elapsed), held)
 		return err
 	})
 }

@@ -265,7 +265,7 @@ func (w *watched) logPushed(r *pushed) {
 		return
 	}
 	facts := []any{"database", r.Database, "snapshot", r.Snapshot, "kind", r.Kind, "root", r.Root, "size", r.Size,
-		"pages", r.Carried, "stored", r.Stored, "elapsed", rounded(r.Elapsed), "held", rounded(r.Held)}
+		"pages", r.Carried, "stored", r.Stored, "elapsed", rounded(r.Elapsed), "held", rounded(r.Held), "followed_wal", r.Followed}
 	if r.Why != "" {
 		facts = append(facts, "why", r.Why)
 	}

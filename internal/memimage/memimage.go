@@ -14,6 +14,7 @@ import (
 type Image struct {
 	*bytes.Reader
 	Looks    string // what Look returns
+	Followed bool   // it is said not to have been read as a whole
 	pageSize int
 	data     []byte
 	taken    time.Time
@@ -47,6 +48,9 @@ func (m *Image) Taken() time.Time { return m.taken }
 
 // Look returns what the source is said to look like.
 func (m *Image) Look() string { return m.Looks }
+
+// Whole reports whether the source is said to have been read as a whole.
+func (m *Image) Whole() bool { return !m.Followed }
 
 // Root returns the root of the image.
 func (m *Image) Root() format.Root { return m.root }

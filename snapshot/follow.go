@@ -1,0 +1,257 @@
+package snapshot
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"github.com/litestash/litestash/format"
+)
+
+// maxFollowed is how many frames of a WAL are followed at most: one at a time is in memory, and of each the number.
+const maxFollowed = 1 << 18
+
+// errNotFollowed says why the pages that have changed cannot be told by the WAL.
+var errNotFollowed = errors.New("what has changed cannot be told by the WAL")
+
+func notFollowed(why string) error { return fmt.Errorf("%w: %s", errNotFollowed, why) }
+
+// A follower puts an image together from that of the base's newest snapshot and from the frames that the WAL has
+// got since. In WAL mode there is no other way for a database to change, and its index says where the frames end that
+// are committed.
+//
+// It holds no lock, not even for an instant: a commit or a checkpoint may come at any time, and the WAL may be begun
+// anew. The frames that are new have the running checksum that the index says, by which SQLite itself knows its
+// own after a crash. All other pages have the hash that is remembered.
+type follower struct {
+	*taker
+	was, is  walLook
+	wal      walReader
+	file     *os.File // of the database
+	hasher   *format.PageHasher
+	followed pageSet // pages of the frames
+	first    []byte  // page 1
+}
+
+// follow fills the spool with the pages that have changed since the base's newest snapshot, and its table with
+// those hashes that are known. It fails with [errNotFollowed], [errOtherWAL] or what the files could not be read with if
+// the database has to be copied, and nothing is wrong with that.
+func (t *taker) follow(ctx context.Context) (err error) {
+	look, pages := t.opts.Base.Since()
+	was, ok := parseWALLook(look)
+	if !ok {
+		return notFollowed("it was not in WAL mode, or not open")
+	}
+	t.taken = t.opts.Now().UTC() // first: whatever is committed by now is in the image
+	if t.look, err = glanceOften(t.path); err != nil {
+		return err
+	}
+	is, ok := parseWALLook(t.look)
+	if !ok {
+		return notFollowed("it is not in WAL mode, or not open")
+	}
+	f := &follower{taker: t, was: was, is: is, hasher: format.NewPageHasher(t.opts.Salt)}
+	if err := f.compare(pages); err != nil {
+		return err
+	}
+	if f.file, err = os.Open(t.path); err != nil {
+		return err
+	}
+	defer f.file.Close()
+	wal, err := os.Open(t.path + "-wal")
+	if err != nil {
+		return err
+	}
+	defer wal.Close()
+	f.wal = walReader{wal, is.index.pageSize(), is.index.order(), is.index.salts()}
+	return f.fill(ctx, pages)
+}
+
+// glanceOften glances until the index header is not being written.
+func glanceOften(path string) (look string, err error) {
+	for range 20 {
+		look, err = glance(path, time.Now().Add(-racyWindow))
+		if look != "" || err != nil {
+			break
+		}
+	}
+	return look, err
+}
+
+// compare finds out whether the WAL is the one that it was, and has not got too long. The newest snapshot has so many
+// pages.
+func (f *follower) compare(pages uint32) error {
+	was, is := &f.was.index, &f.is.index
+	switch {
+	case f.was.files != f.is.files:
+		return notFollowed("its files are others")
+	case was.salts() != is.salts() || was.frames() == 0 || was.frames() > is.frames() ||
+		was.pageSize() != is.pageSize() || was.order() != is.order():
+		return errOtherWAL
+	case was.pages() != pages || is.pages() == 0:
+		return notFollowed(fmt.Sprintf("it has %d pages, had %d and the newest snapshot %d", is.pages(), was.pages(), pages))
+	}
+	if n := is.frames() - was.frames(); n > maxFollowed || 2*n > is.pages() {
+		return notFollowed("there are too many new frames")
+	}
+	return nil
+}
+
+// fill fills the spool.
+func (f *follower) fill(ctx context.Context, pages uint32) error {
+	is := &f.is.index
+	f.followed = newPageSet(is.pages())
+	if err := f.addFrames(ctx); err != nil {
+		return err
+	}
+	wanted, err := f.addKnown(min(pages, is.pages()))
+	if err != nil {
+		return err
+	}
+	if err := f.addOlder(ctx, wanted); err != nil {
+		return err
+	}
+	if err := f.addFirst(); err != nil {
+		return err
+	}
+	return f.spool.truncate(int64(is.pages()) * int64(is.pageSize()))
+}
+
+// addFrames adds the pages of the new frames.
+func (f *follower) addFrames(ctx context.Context) error {
+	was, is := &f.was.index, &f.is.index
+	sums, fewest := was.sums(), was.pages()
+	if n := is.frames() - was.frames(); n > 0 {
+		err := f.wal.read(was.frames()+1, is.frames(), &sums, func(frame walFrame) error {
+			if frame.pages > 0 {
+				fewest = min(fewest, frame.pages)
+			}
+			if frame.page > is.pages() {
+				return nil
+			}
+			f.followed.add(frame.page)
+			if frame.page == 1 {
+				f.first = append(f.first[:0], frame.content...)
+				return nil
+			}
+			return f.add(ctx, frame.page, frame.content)
+		})
+		if err != nil {
+			return err
+		}
+	}
+	if sums != is.sums() {
+		return errOtherWAL
+	}
+	for page := fewest + 1; page <= is.pages(); page++ {
+		if !f.followed.has(page) && page != lockPage(is.pageSize()) {
+			return notFollowed(fmt.Sprintf("page %d is new and was not written", page))
+		}
+	}
+	return nil
+}
+
+func (f *follower) add(ctx context.Context, number uint32, page []byte) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	return f.spool.add(page, int64(number-1)*int64(len(page)))
+}
+
+// addKnown enters the hashes of so many pages of the newest snapshot, but for those that have changed since, and
+// returns which other ones the base has not.
+func (f *follower) addKnown(pages uint32) (wanted pageSet, err error) {
+	const most = 1 << 12
+	wanted = newPageSet(pages)
+	hashes, same := make([]format.PageHash, most), make([]bool, most)
+	count := uint32(0)
+	for done := uint32(0); done < pages; {
+		n := min(most, pages-done)
+		if err := f.opts.Base.Newest(done+1, hashes[:n], same[:n]); err != nil {
+			return nil, notFollowed(err.Error())
+		}
+		if err := f.spool.addHashes(done+1, hashes[:n], f.followed.has); err != nil {
+			return nil, err
+		}
+		for i := range n {
+			page := done + i + 1
+			if !same[i] && page > 1 && page != lockPage(f.wal.pageSize) && !f.followed.has(page) {
+				wanted.add(page)
+				count++
+			}
+		}
+		done += n
+	}
+	if 2*count > pages {
+		return nil, notFollowed("the base lacks too many pages")
+	}
+	if !f.followed.has(1) {
+		wanted.add(1)
+	}
+	return wanted, nil
+}
+
+// addOlder adds pages that are what they were in the newest snapshot.
+func (f *follower) addOlder(ctx context.Context, wanted pageSet) error {
+	frames, err := f.wal.find(f.was.index.frames(), wanted)
+	if err != nil {
+		return err
+	}
+	page, hashes, same := make([]byte, f.wal.pageSize), make([]format.PageHash, 1), make([]bool, 1)
+	for number := range wanted.all() {
+		if frame, ok := frames[number]; ok {
+			err = f.wal.readPage(frame, page)
+		} else {
+			err = f.readPage(number, page)
+		}
+		if err != nil {
+			return err
+		}
+		if number == 1 {
+			if err := normalise(page); err != nil {
+				return err
+			}
+			f.first = append(f.first, page...)
+		}
+		if err := f.opts.Base.Newest(number, hashes, same); err != nil {
+			return notFollowed(err.Error())
+		}
+		if f.hasher.Hash(page) != hashes[0] {
+			return notFollowed(fmt.Sprintf("page %d is not what it was", number))
+		}
+		if number == 1 {
+			continue
+		}
+		if err := f.add(ctx, number, page); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// readPage reads a page of the database file.
+func (f *follower) readPage(number uint32, page []byte) error {
+	_, err := f.file.ReadAt(page, int64(number-1)*int64(len(page)))
+	if err == io.EOF {
+		return notFollowed("the database file is cut short")
+	}
+	return err
+}
+
+// addFirst adds page 1, if it is that of such a database.
+func (f *follower) addFirst() error {
+	if err := normalise(f.first); err != nil {
+		return err
+	}
+	h := header(f.first[:headerSize])
+	switch {
+	case h.pageSize() != f.wal.pageSize || h.u32(offPageCount) != f.is.index.pages():
+		return notFollowed("its header says another size")
+	case h[offReserved] == 8:
+		return notFollowed("its pages may carry checksums")
+	}
+	return f.spool.add(f.first, 0)
+}

@@ -1,0 +1,306 @@
+package snapshot
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/litestash/litestash/format"
+	"github.com/litestash/litestash/internal/race"
+)
+
+// A newestBase is a base of which the newest snapshot is known. It may be that one itself.
+type newestBase struct {
+	imageBase
+	newest *Image
+}
+
+func (b newestBase) Since() (string, uint32) { return b.newest.Look(), b.newest.Pages() }
+
+func (b newestBase) Newest(first uint32, hashes []format.PageHash, same []bool) error {
+	if err := b.newest.ReadHashes(first, hashes); err != nil {
+		return err
+	}
+	clear(same)
+	return b.Same(first, hashes, same)
+}
+
+// A follows is a database that is snapshotted again and again, and what its snapshots hold.
+type follows struct {
+	path    string
+	opts    Options
+	parent  *Image // of the base
+	newest  *Image
+	content []byte // of the newest
+	old     []byte // of the parent
+}
+
+// begin makes an image that is followed from then on.
+func (f *follows) begin(t testing.TB) {
+	t.Helper()
+	var err error
+	if f.newest, err = Take(t.Context(), f.path, f.opts); err != nil {
+		t.Fatal(err)
+	}
+	f.parent, f.content = f.newest, content(t, f.newest)
+	f.old = f.content
+}
+
+// next takes the next snapshot. What it holds is put together from its own pages and those of its base.
+func (f *follows) next(t testing.TB) *Image {
+	t.Helper()
+	f.opts.Base = newestBase{imageBase{f.parent}, f.newest}
+	m, err := Take(t.Context(), f.path, f.opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { m.Close() })
+	whole := make([]byte, m.Size())
+	copy(whole, f.old)
+	hashes, same := make([]format.PageHash, m.Pages()), make([]bool, m.Pages())
+	if err := m.ReadHashes(1, hashes); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.opts.Base.Same(1, hashes, same); err != nil {
+		t.Fatal(err)
+	}
+	for i := range same {
+		if same[i] {
+			continue
+		}
+		page := whole[i*m.PageSize():][:m.PageSize()]
+		if _, err := m.ReadAt(page, int64(i*m.PageSize())); err != nil {
+			t.Fatalf("page %d: %v", i+1, err)
+		}
+	}
+	f.newest, f.content = m, whole
+	return m
+}
+
+// compare compares the newest snapshot with one for which the whole database is read.
+func (f *follows) compare(t testing.TB, what string) {
+	t.Helper()
+	opts := f.opts
+	opts.Base = nil
+	want := take(t, f.path, opts)
+	if f.newest.Root() != want.Root() || !bytes.Equal(f.content, content(t, want)) {
+		t.Fatalf("%s: the image that followed the WAL is not the database", what)
+	}
+}
+
+// changes are statements that change a database in every way, and what is done between.
+var changes = []string{
+	"UPDATE t SET b=hex(randomblob(20)) WHERE a % %d = 1",
+	"INSERT INTO t(b) SELECT hex(randomblob(%d)) FROM generate_series(1, 50)",
+	"INSERT INTO t(b) VALUES(zeroblob(%d * 100))",
+	"DELETE FROM t WHERE a % %d = 2",
+	"DELETE FROM t WHERE a > %d * 20",
+	"CREATE INDEX IF NOT EXISTS i%d ON t(b)",
+	"DROP INDEX IF EXISTS i%d",
+	"CREATE TABLE IF NOT EXISTS t%d AS SELECT * FROM t LIMIT 500",
+	"DROP TABLE IF EXISTS t%d",
+	"PRAGMA user_version=%d",
+	"VACUUM",
+	"PRAGMA incremental_vacuum(%d)",
+	// A transaction that does not fit into the cache, so that it is in the WAL before it is given up.
+	"PRAGMA cache_size=1; BEGIN; UPDATE t SET b=hex(randomblob(50)); INSERT INTO t(b) SELECT b FROM t; ROLLBACK",
+	"PRAGMA cache_size=1; BEGIN; UPDATE t SET b=hex(randomblob(9)) WHERE a % 50 = 0; SAVEPOINT s; DELETE FROM t; ROLLBACK TO s; COMMIT",
+	"BEGIN; DELETE FROM t WHERE a > 200; COMMIT; PRAGMA incremental_vacuum; INSERT INTO t(b) SELECT hex(randomblob(100)) FROM generate_series(1, %d)",
+	"PRAGMA wal_checkpoint(PASSIVE)",
+	"PRAGMA wal_checkpoint(RESTART)",
+	"PRAGMA wal_checkpoint(TRUNCATE)",
+	"SELECT count(*) FROM t",
+}
+
+// TestFollow changes databases in every way, and compares each snapshot that followed the WAL with one for which
+// the whole database was read. The base is an older snapshot than the newest most of the time.
+func TestFollow(t *testing.T) {
+	steps := 300
+	if testing.Short() || race.Enabled {
+		steps = 100
+	}
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("seed %d", seed)
+	r := rand.New(rand.NewPCG(seed, 1))
+	followed, counts := 0, map[string]int{}
+	for steps > 0 {
+		path := filepath.Join(t.TempDir(), "app.db")
+		run(t, path, fmt.Sprintf("PRAGMA page_size=%d; PRAGMA auto_vacuum=%d; PRAGMA journal_mode=wal; CREATE TABLE t(a INTEGER PRIMARY KEY, b); INSERT INTO t(b) SELECT hex(randomblob(100)) FROM generate_series(1, 3000)",
+			512<<r.IntN(5), r.IntN(3)))
+		s := startShell(t, path, 0)
+		s.do(t, fmt.Sprintf("PRAGMA wal_autocheckpoint=%d; UPDATE t SET b='x' WHERE a=1", []int{0, 50, 1000}[r.IntN(3)]))
+		f := &follows{path: path, opts: Options{TempDir: t.TempDir(), Salt: format.NewSalt()}}
+		f.begin(t)
+		for range min(steps, 50) {
+			steps--
+			var sql []string
+			for range 1 + r.IntN(3) {
+				change := changes[r.IntN(len(changes))]
+				if strings.Contains(change, "%d") {
+					change = fmt.Sprintf(strings.ReplaceAll(change, "% %d", "%% %d"), 3+r.IntN(60))
+				}
+				sql = append(sql, change)
+			}
+			all := strings.Join(sql, "; ")
+			s.do(t, all)
+			before := prints(t, path)
+			m := f.next(t)
+			if after := prints(t, path); before != after {
+				t.Errorf("%s: the source was changed: before\n%safter\n%s", all, before, after)
+			}
+			if m.Stats().Followed {
+				followed++
+				for _, word := range []string{"UPDATE", "VACUUM", "incremental", "ROLLBACK", "TRUNCATE", "PASSIVE", "INDEX", "DELETE"} {
+					if strings.Contains(all, word) {
+						counts[word]++
+					}
+				}
+			}
+			f.compare(t, all)
+			if r.IntN(5) == 0 {
+				f.parent, f.old = f.newest, f.content
+			}
+		}
+		s.quit()
+	}
+	t.Logf("%d followed: %v", followed, counts)
+	if followed == 0 || counts["UPDATE"] == 0 || counts["PASSIVE"] == 0 || counts["DELETE"] == 0 {
+		t.Errorf("only %d followed: %v", followed, counts)
+	}
+}
+
+// TestFollowFire follows the WAL beside a C program that writes as fast as it can.
+func TestFollowFire(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "app.db")
+	run(t, path, `PRAGMA journal_mode=wal;
+		CREATE TABLE a(id INTEGER PRIMARY KEY, v); INSERT INTO a SELECT value, 1000 FROM generate_series(1, 2000);
+		CREATE TABLE b(id INTEGER PRIMARY KEY, v); INSERT INTO b SELECT value, 1000 FROM generate_series(1, 2000);
+		CREATE TABLE count(n); INSERT INTO count VALUES(0);
+		CREATE TABLE log(n INTEGER, b);
+		CREATE TABLE ballast(b); INSERT INTO ballast SELECT randomblob(1000) FROM generate_series(1, 5000)`)
+	want := 60
+	if testing.Short() || race.Enabled {
+		want = 20
+	}
+	stop := fire(t, path, "wal", "0.002")
+	f := &follows{path: path, opts: Options{TempDir: t.TempDir(), Salt: format.NewSalt()}}
+	f.begin(t)
+	image := filepath.Join(t.TempDir(), "image.db")
+	followed, whole, last := 0, 0, 0
+	for followed < want && whole < 20*want {
+		m := f.next(t)
+		if !m.Stats().Followed {
+			whole++
+			f.parent, f.old = f.newest, f.content
+			continue
+		}
+		followed++
+		if err := os.WriteFile(image, f.content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		var ok string
+		var n int
+		got := run(t, image, "PRAGMA integrity_check; SELECT sum(v) + (SELECT sum(v) FROM b) FROM a; SELECT max(log.n) = count.n OR count.n % 150 = 0 FROM log, count; SELECT n FROM count")
+		if k, err := fmt.Sscanf(got, "%s\n4000000\n1\n%d", &ok, &n); k != 2 || ok != "ok" || n < last {
+			t.Fatalf("snapshot %d, after commit %d: %s (%v)", followed, last, got, err)
+		}
+		last = n
+	}
+	t.Logf("%d followed, %d read as a whole; %+v", followed, whole, stop())
+	if followed < want {
+		t.Errorf("only %d followed", followed)
+	}
+}
+
+// A forgetfulBase has forgotten the pages of the newest snapshot, or how many there were.
+type forgetfulBase struct {
+	newestBase
+	pages uint32
+}
+
+func (b forgetfulBase) Since() (string, uint32) { return b.newest.Look(), b.newest.Pages() + b.pages }
+
+func (b forgetfulBase) Newest(first uint32, hashes []format.PageHash, same []bool) error {
+	if b.pages == 0 {
+		return errors.New("the table is cut short")
+	}
+	return b.newestBase.Newest(first, hashes, same)
+}
+
+// frameAt returns where the content of a frame is in a WAL of pages of 4 KiB.
+func frameAt(frame uint32) int64 {
+	return (&walReader{pageSize: 4096}).offset(frame) + frameHeader
+}
+
+// TestFollowDoubt sees to it that the whole database is read where the WAL does not tell beyond doubt what has changed.
+func TestFollowDoubt(t *testing.T) {
+	for _, c := range []struct {
+		name     string
+		followed bool
+		do       func(t *testing.T, f *follows, s *shell)
+	}{
+		{"nothing else", true, func(*testing.T, *follows, *shell) {}},
+		{"a checkpoint", true, func(t *testing.T, _ *follows, s *shell) { s.do(t, "PRAGMA wal_checkpoint") }},
+		{"a WAL that was begun anew", false, func(t *testing.T, _ *follows, s *shell) {
+			s.do(t, "PRAGMA wal_checkpoint(RESTART); UPDATE t SET b=3 WHERE a=3")
+		}},
+		{"a WAL that was begun anew and is as long", false, func(t *testing.T, f *follows, s *shell) {
+			s.do(t, "PRAGMA wal_checkpoint(RESTART)")
+			for range 10 {
+				s.do(t, "UPDATE t SET b=b+1 WHERE a > 1000 AND a < 1100")
+			}
+		}},
+		{"a bit of a new frame", false, func(t *testing.T, f *follows, _ *shell) { flip(t, f.path+"-wal", frameAt(3)+4000) }},
+		{"a bit of an older frame that the base lacks", false, func(t *testing.T, f *follows, _ *shell) { flip(t, f.path+"-wal", frameAt(2)+4000) }},
+		{"another file", false, func(t *testing.T, f *follows, _ *shell) {
+			b, err := os.ReadFile(f.path)
+			if err := errors.Join(err, os.WriteFile(f.path+".new", b, 0o600), os.Rename(f.path+".new", f.path)); err != nil {
+				t.Fatal(err)
+			}
+		}},
+		{"another run of the kernel", false, func(t *testing.T, f *follows, _ *shell) {
+			f.newest.look = strings.Replace(f.newest.look, "1 ", "1 0", 1)
+		}},
+		{"a look that says nothing", false, func(t *testing.T, f *follows, _ *shell) { f.newest.look = "" }},
+		{"most pages", false, func(t *testing.T, _ *follows, s *shell) { s.do(t, "UPDATE t SET b='all'") }},
+		{"a table that is cut short", false, func(t *testing.T, f *follows, _ *shell) {
+			f.opts.Base = forgetfulBase{f.opts.Base.(newestBase), 0}
+		}},
+		{"another number of pages", false, func(t *testing.T, f *follows, _ *shell) {
+			f.opts.Base = forgetfulBase{f.opts.Base.(newestBase), 1}
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "app.db")
+			run(t, path, "PRAGMA journal_mode=wal; CREATE TABLE t(a INTEGER PRIMARY KEY, b); INSERT INTO t(b) SELECT hex(randomblob(100)) FROM generate_series(1, 3000)")
+			s := startShell(t, path, 0)
+			s.do(t, "PRAGMA wal_autocheckpoint=0; UPDATE t SET b='w' WHERE a=3000")
+			f := &follows{path: path, opts: Options{TempDir: t.TempDir(), Salt: format.NewSalt()}}
+			f.begin(t)
+			s.do(t, "UPDATE t SET b='x' WHERE a=3000")
+			f.next(t)
+			s.do(t, "UPDATE t SET b='y' WHERE a=1")
+			f.opts.Base = newestBase{imageBase{f.parent}, f.newest}
+			c.do(t, f, s)
+			m, err := Take(t.Context(), path, f.opts)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer m.Close()
+			if got := m.Stats().Followed; got != c.followed || m.Whole() == got {
+				t.Errorf("followed: %v, want %v", got, c.followed)
+			}
+			opts := f.opts
+			opts.Base = nil
+			if whole := take(t, path, opts); whole.Root() != m.Root() {
+				t.Error("the image is not the database")
+			}
+		})
+	}
+}
