@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -13,29 +14,35 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/litestash/litestash/catalog"
+	"github.com/litestash/litestash/restore"
+	"github.com/litestash/litestash/store"
 )
 
-// TestKillChain kills push, watch, delete and prune at random moments while snapshots rest on others. What is listed
-// then has to verify, and what was claimed has to be so; then another push has to store what is there, and a
-// deletion has to end what another one began.
+// TestKillChain kills commands at random moments while snapshots rest on others. What is listed then has to be what
+// was committed at some instant, what was claimed has to be so, and what was to be kept has to be there; then another
+// push has to store what is there, and the next command has to end what the killed one began.
 func TestKillChain(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		name string
 		kill func(*chainKiller)
+		n    int
 		all  [][]string // in one of each a kill has to have found the command
 	}{
-		{"push", (*chainKiller).killPush, [][]string{{"before"}, {"stored", "ended"}}},
-		{"watch", (*chainKiller).killWatch, [][]string{{"before"}, {"stored"}}},
-		{"delete", (*chainKiller).killDelete, [][]string{{"before"}, {"announced", "deleted"}}},
-		{"prune", (*chainKiller).killPrune, [][]string{{"before"}, {"announced", "deleted"}}},
+		{"push", (*chainKiller).killPush, kills(), [][]string{{"before"}, {"stored", "ended"}}},
+		{"watch", (*chainKiller).killWatch, kills(), [][]string{{"before"}, {"stored"}}},
+		{"delete", (*chainKiller).killDelete, kills(), [][]string{{"before"}, {"announced", "deleted"}}},
+		{"delete all", (*chainKiller).killDeleteAll, kills() / 4, [][]string{{"before"}, {"announced", "deleted"}}},
+		{"prune", (*chainKiller).killPrune, kills(), [][]string{{"before"}, {"announced", "deleted"}}},
+		{"copy", (*chainKiller).killCopy, kills() / 4, [][]string{{"before"}, {"copied"}}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			k := newChainKiller(t)
-			n := kills() * 7 / 20 // of 280 for all of them
 			// More if one of the states, some of which pass quickly, was not found yet.
-			for i := 0; i < n || i < 5*n && !k.foundAll(c.all); i++ {
+			for k.found.kills() < c.n || k.found.kills() < 10*c.n && !k.foundAll(c.all) {
 				c.kill(k)
 			}
 			t.Logf("%s when it was killed: %v", c.name, k.found)
@@ -49,21 +56,27 @@ func TestKillChain(t *testing.T) {
 // A chainKiller has a database that changes a little between two pushes.
 type chainKiller struct {
 	*watchRig
-	t       *testing.T
-	rnd     *rand.Rand
-	usual   time.Duration   // that a command takes
-	rest    time.Duration   // that a deletion takes after its announcement
-	known   map[string]bool // snapshots that verified and may still
-	found   outcomes
-	changes int
+	t        *testing.T
+	rnd      *rand.Rand
+	usual    time.Duration  // that a command takes
+	rest     time.Duration  // that it takes once it has begun to change something
+	known    map[string]sum // what snapshots hold that were restored
+	instants map[sum]bool   // what the database held whenever something was committed
+	now      sum            // what it holds
+	found    outcomes
+	changes  int
 }
+
+// A sum is a hash of an image.
+type sum = [sha256.Size]byte
 
 func newChainKiller(t *testing.T) *chainKiller {
 	t.Helper()
-	k := &chainKiller{watchRig: newWatchRig(t), t: t, rnd: newRand(t), known: map[string]bool{}, found: outcomes{}}
-	sh(t, k.db, "PRAGMA journal_mode=WAL", fill("old", 5000))
+	k := &chainKiller{watchRig: newWatchRig(t), t: t, rnd: newRand(t), known: map[string]sum{}, instants: map[sum]bool{}, found: outcomes{}}
+	sh(t, k.db, "PRAGMA journal_mode=WAL", fill("old", 1500))
+	k.change()
 	k.push()
-	k.rest = 20 * time.Millisecond
+	k.rest = 5 * time.Millisecond
 	k.usual = durationOf(t, func() {
 		k.change()
 		if code, _ := startLite(t, append([]string{"push", k.db}, k.global()...)...).wait(t, time.Minute); code != 0 {
@@ -80,11 +93,18 @@ func (k *chainKiller) foundAll(all [][]string) bool {
 	})
 }
 
-// change changes a few pages.
+// change changes a few pages. Then the file is all that there is: the shell was the last to close it.
 func (k *chainKiller) change() {
 	k.t.Helper()
 	k.changes++
-	sh(k.t, k.db, fmt.Sprintf("UPDATE noise SET bytes = randomblob(100) WHERE id BETWEEN %d AND %[1]d + 200; UPDATE words SET word = %d", k.rnd.IntN(4800), k.changes))
+	sh(k.t, k.db, fmt.Sprintf("BEGIN; UPDATE noise SET bytes = randomblob(100) WHERE id BETWEEN %d AND %[1]d + 40; UPDATE words SET word = %d; COMMIT",
+		k.rnd.IntN(1400), k.changes))
+	image, err := os.ReadFile(k.db)
+	if err != nil {
+		k.t.Fatal(err)
+	}
+	k.now = sha256.Sum256(uncounted(image))
+	k.instants[k.now] = true
 }
 
 // push pushes and returns the new snapshot.
@@ -93,65 +113,120 @@ func (k *chainKiller) push() string {
 	return strings.TrimSpace(mustLite(k.t, append([]string{"push", "-q", "--even-unchanged", k.db}, k.global()...)...))
 }
 
-// killed starts a command and kills it at a random moment.
-func (k *chainKiller) killed(args ...string) (p *process, code int, killed bool) {
+// killed starts a command and kills it at a random moment: of all or, less often, of those after something has begun,
+// since what it does then takes the least of its time.
+func (k *chainKiller) killed(begun func() bool, args ...string) (p *process, code int, killed bool) {
 	k.t.Helper()
+	within := &k.usual
 	start := time.Now()
 	p = startLite(k.t, append(args, k.global()...)...)
-	code, killed = p.killAfter(k.t, time.Duration(k.rnd.Int64N(int64(k.usual)*13/10)))
+	if k.rnd.IntN(4) == 0 {
+		for !begun() && len(p.ended) == 0 {
+			time.Sleep(100 * time.Microsecond) // leaves the processor to the command
+		}
+		within, start = &k.rest, time.Now()
+	}
+	code, killed = p.killAfter(k.t, time.Duration(k.rnd.Int64N(int64(*within))))
 	if !killed {
-		k.usual = (3*k.usual + time.Since(start)) / 4 // hosts are busy for a while, and commands differ
+		*within = (3**within + time.Since(start)) / 4 // hosts are busy for a while, and commands differ
 	}
 	return p, code, killed
 }
 
-// killedLater starts a deletion and kills it at a random moment after it has announced that a snapshot is to go:
-// what it does then takes it the least of its time.
-func (k *chainKiller) killedLater(announced string, args ...string) (p *process, code int, killed bool) {
-	k.t.Helper()
-	p = startLite(k.t, append(args, k.global()...)...)
-	for !k.announced(announced) && len(p.ended) == 0 {
-		time.Sleep(100 * time.Microsecond)
+// more returns what reports whether a directory holds more snapshots than it did.
+func (k *chainKiller) more(dir string) func() bool {
+	count := func() int {
+		all, err := filepath.Glob(filepath.Join(dir, "app.db", "*.zst"))
+		if err != nil {
+			k.t.Fatal(err)
+		}
+		return len(all)
 	}
-	start := time.Now()
-	code, killed = p.killAfter(k.t, time.Duration(k.rnd.Int64N(int64(k.rest)*13/10)))
-	if !killed {
-		k.rest = (3*k.rest + time.Since(start)) / 4
-	}
-	return p, code, killed
+	n := count()
+	return func() bool { return count() > n }
 }
 
-// verify verifies what is listed and returns it. What was verified is not read again, unless something may have
-// been deleted that it rests on.
+// verify restores what is listed, and returns it. What was restored is read again only if something may have been
+// deleted that it rests on.
 func (k *chainKiller) verify(again bool) []string {
 	k.t.Helper()
-	names := snapshotsIn(k.t, k.store, "app.db")
-	for _, name := range names {
-		if again || !k.known[name] {
-			mustLite(k.t, append([]string{"verify", "app.db", "--at", name, "--check", "none"}, k.global()...)...)
-			k.known[name] = true
+	var names []string
+	for _, s := range k.listed(k.store) {
+		name := s.Name.String()
+		names = append(names, name)
+		was, known := k.known[name]
+		if known && !again {
+			continue
+		}
+		k.known[name] = k.sumOf(k.store, s)
+		if is := k.known[name]; !k.instants[is] || known && is != was {
+			k.t.Fatalf("%s holds what was not committed at its instant", name)
 		}
 	}
 	return names
 }
 
-// heal pushes and checks that the newest snapshot is what the database holds.
-func (k *chainKiller) heal() {
+// listed returns the snapshots in a store, which there may not be yet.
+func (k *chainKiller) listed(dir string) []catalog.Snapshot {
 	k.t.Helper()
-	name := k.push()
-	if names := k.verify(false); names[len(names)-1] != name {
-		k.t.Fatalf("push stored %s, and the newest of %q is another", name, names)
+	st, err := store.OpenDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
 	}
-	if got, want := k.restored(k.t, "SELECT word FROM words"), fmt.Sprint(k.changes); got != want {
-		k.t.Fatalf("%s holds %q, want %s", name, got, want)
-	}
-	left, err := leftovers(k.dir)
 	if err != nil {
 		k.t.Fatal(err)
 	}
-	if len(left) > 0 {
-		k.t.Fatalf("left behind: %q", left)
+	all, err := catalog.List(k.t.Context(), st, "app.db")
+	if err != nil && !errors.As(err, new(*catalog.NotFoundError)) && !errors.Is(err, store.ErrNoBucket) {
+		k.t.Fatal(err)
 	}
+	return all
+}
+
+// names returns the names of the snapshots that are listed.
+func (k *chainKiller) names(dir string) (names []string) {
+	k.t.Helper()
+	for _, s := range k.listed(dir) {
+		names = append(names, s.Name.String())
+	}
+	return names
+}
+
+// sumOf restores a snapshot and returns a hash of what it holds.
+func (k *chainKiller) sumOf(dir string, s catalog.Snapshot) sum {
+	k.t.Helper()
+	st, err := store.OpenDir(dir)
+	if err != nil {
+		k.t.Fatal(err)
+	}
+	var image bytes.Buffer
+	if _, err := restore.Stream(k.t.Context(), st, s, &image, restore.Options{TempDir: k.dir, Concurrency: 1}); err != nil {
+		k.t.Fatalf("%v is listed and cannot be restored: %v", s.Name, err)
+	}
+	return sha256.Sum256(uncounted(image.Bytes()))
+}
+
+// mustKeep fails the test if any of the snapshots before is missing after, but for those that are doomed.
+func (k *chainKiller) mustKeep(before, after, doomed []string) {
+	k.t.Helper()
+	for _, name := range before {
+		if !slices.Contains(after, name) && !slices.Contains(doomed, name) {
+			k.t.Fatalf("%s was to be kept, and is not among %q", name, after)
+		}
+	}
+}
+
+// heal pushes and checks that the newest snapshot is what the database holds.
+func (k *chainKiller) heal() {
+	k.t.Helper()
+	before := k.names(k.store)
+	name := k.push()
+	names := k.verify(false)
+	if names[len(names)-1] != name || k.known[name] != k.now {
+		k.t.Fatalf("push stored %s, and the newest of %q is another, or holds something else", name, names)
+	}
+	k.mustKeep(before, names, nil)
+	mustBeClean(k.t, k.dir)
 	if k.rnd.IntN(10) == 0 { // or it would become long
 		k.deleteAll()
 	}
@@ -160,7 +235,7 @@ func (k *chainKiller) heal() {
 // deleteAll deletes all but a full that is stored for that.
 func (k *chainKiller) deleteAll() {
 	k.t.Helper()
-	old := snapshotsIn(k.t, k.store, "app.db")
+	old := k.names(k.store)
 	mustLite(k.t, append([]string{"push", "--full", k.db}, k.global()...)...)
 	mustLite(k.t, append(append([]string{"delete", "app.db"}, old...), k.global()...)...)
 }
@@ -169,6 +244,7 @@ func (k *chainKiller) deleteAll() {
 func (k *chainKiller) expect(before, claims []string, p *process, killed bool) {
 	k.t.Helper()
 	after := k.verify(false)
+	k.mustKeep(before, after, nil)
 	for _, name := range claims {
 		if !slices.Contains(after, name) {
 			k.t.Fatalf("%q claimed %s, and %q are listed", p.Args, name, after)
@@ -186,8 +262,8 @@ func (k *chainKiller) expect(before, claims []string, p *process, killed bool) {
 
 func (k *chainKiller) killPush() {
 	k.change()
-	before := snapshotsIn(k.t, k.store, "app.db")
-	p, code, killed := k.killed("push", "-q", k.db)
+	before := k.names(k.store)
+	p, code, killed := k.killed(k.more(k.store), "push", "-q", k.db)
 	claims := strings.Fields(p.out.String())
 	if !killed && (code != 0 || len(claims) != 1) {
 		k.t.Fatalf("push exits with %d and claims %q: %s", code, claims, p.errs.String())
@@ -198,8 +274,8 @@ func (k *chainKiller) killPush() {
 
 func (k *chainKiller) killWatch() {
 	k.change()
-	before := snapshotsIn(k.t, k.store, "app.db")
-	p, _, killed := k.killed("watch", k.db, "--every", "1s", "--json")
+	before := k.names(k.store)
+	p, _, killed := k.killed(k.more(k.store), "watch", k.db, "--every", "1s", "--json")
 	if !killed {
 		k.t.Fatalf("watch ended by itself: %s", p.errs.String())
 	}
@@ -234,13 +310,8 @@ func (k *chainKiller) announced(name string) bool {
 	return false
 }
 
-// killedDeletion kills a deletion at a random moment, of all or, as often, of those after its announcement.
-func (k *chainKiller) killedDeletion(announced string, args ...string) (p *process, code int, killed bool) {
-	k.t.Helper()
-	if k.rnd.IntN(2) == 0 {
-		return k.killed(args...)
-	}
-	return k.killedLater(announced, args...)
+func (k *chainKiller) announces(name string) func() bool {
+	return func() bool { return k.announced(name) }
 }
 
 // expectGone verifies what is left of the snapshots before, and notes in which state a kill found the deletion
@@ -248,6 +319,7 @@ func (k *chainKiller) killedDeletion(announced string, args ...string) (p *proce
 func (k *chainKiller) expectGone(before, doomed []string, killed bool) (left []string, announced bool) {
 	k.t.Helper()
 	left = k.verify(true)
+	k.mustKeep(before, left, doomed)
 	announced = k.announced(doomed[0])
 	gone := len(before) - len(left)
 	switch {
@@ -268,13 +340,13 @@ func (k *chainKiller) expectGone(before, doomed []string, killed bool) (left []s
 // killDelete kills a deletion of snapshots with all that rests on them.
 func (k *chainKiller) killDelete() {
 	k.t.Helper()
-	for range 2 {
+	for len(k.names(k.store)) < 3 {
 		k.change()
 		k.push()
 	}
 	before := k.verify(false)
 	doomed := before[1+k.rnd.IntN(len(before)-1):]
-	p, code, killed := k.killedDeletion(doomed[0], append([]string{"delete", "app.db"}, doomed...)...)
+	p, code, killed := k.killed(k.announces(doomed[0]), append([]string{"delete", "app.db"}, doomed...)...)
 	if !killed && code != 0 {
 		k.t.Fatalf("delete exits with %d: %s", code, p.errs.String())
 	}
@@ -288,47 +360,35 @@ func (k *chainKiller) killDelete() {
 
 	// A push in between misses none, builds on none that is about to go, and lets what is left of them go.
 	k.change()
-	pushed := k.push()
-	if announced {
-		// What the push stored first, if another one replaces it, rests on what is to go.
-		again := slices.DeleteFunc(snapshotsIn(k.t, k.store, "app.db"), func(name string) bool {
-			return name == pushed || slices.Contains(before, name) && !slices.Contains(doomed, name)
-		})
-		if len(again) > 0 {
-			mustLite(k.t, append(append([]string{"delete", "app.db"}, again...), k.global()...)...)
-		}
-		left = k.verify(true)
-		if !slices.Contains(left, pushed) || slices.ContainsFunc(doomed, func(name string) bool { return slices.Contains(left, name) }) {
-			k.t.Fatalf("%q were deleted, and %s pushed, and there are %q", doomed, pushed, left)
-		}
-	}
 	k.heal()
-}
-
-// prunable returns the snapshots that a prune to the newest one would delete.
-func (k *chainKiller) prunable() (doomed []string) {
-	k.t.Helper()
-	var plan pruned
-	out := mustLite(k.t, append([]string{"prune", "app.db", "--keep-last", "1", "--dry-run", "--json"}, k.global()...)...)
-	if err := json.Unmarshal([]byte(out), &plan); err != nil {
-		k.t.Fatalf("prune prints %q: %v", out, err)
+	if !announced {
+		return
 	}
-	for _, s := range plan.Snapshots {
-		if s.Gone {
-			doomed = append(doomed, s.Snapshot)
-		}
+	// What the push stored first, if another one replaces it, rests on what is to go.
+	names := k.names(k.store)
+	pushed := names[len(names)-1]
+	again := slices.DeleteFunc(names, func(name string) bool {
+		return name == pushed || slices.Contains(before, name) && !slices.Contains(doomed, name)
+	})
+	if len(again) > 0 {
+		mustLite(k.t, append(append([]string{"delete", "app.db"}, again...), k.global()...)...)
 	}
-	return doomed
+	left = k.verify(true)
+	if !slices.Contains(left, pushed) || slices.ContainsFunc(doomed, func(name string) bool { return slices.Contains(left, name) }) {
+		k.t.Fatalf("%q were deleted, and %s pushed, and there are %q", doomed, pushed, left)
+	}
 }
 
 // killPrune kills a prune, and lets another one end it after a push.
 func (k *chainKiller) killPrune() {
 	k.t.Helper()
+	doomed := k.names(k.store)
 	mustLite(k.t, append([]string{"push", "--full", k.db}, k.global()...)...)
 	k.change()
 	newest := k.push()
-	before, doomed := k.verify(false), k.prunable()
-	p, code, killed := k.killedDeletion(doomed[0], "prune", "app.db", "--keep-last", "1")
+	before := k.verify(false)
+	prune := append([]string{"prune", "app.db", "--keep-last", "1"}, k.global()...)
+	p, code, killed := k.killed(k.announces(doomed[0]), prune[:4]...)
 	if !killed && code != 0 {
 		k.t.Fatalf("prune exits with %d: %s", code, p.errs.String())
 	}
@@ -336,11 +396,84 @@ func (k *chainKiller) killPrune() {
 		k.t.Fatalf("%s was the newest, and %q are left", newest, left)
 	}
 	k.change()
-	pushed := k.push()
-	mustLite(k.t, append([]string{"prune", "app.db", "--keep-last", "1"}, k.global()...)...)
-	left := k.verify(true)
-	if !slices.Contains(left, pushed) || slices.ContainsFunc(doomed, func(name string) bool { return slices.Contains(left, name) }) {
-		k.t.Fatalf("%q were to be pruned, and %s pushed, and there are %q", doomed, pushed, left)
-	}
 	k.heal()
+	mustLite(k.t, prune...)
+	if left := k.verify(true); slices.ContainsFunc(doomed, func(name string) bool { return slices.Contains(left, name) }) {
+		k.t.Fatalf("%q were to be pruned, and there are %q", doomed, left)
+	}
+}
+
+// killDeleteAll kills a deletion of all that there is. A push in between misses none, and another deletion ends it.
+func (k *chainKiller) killDeleteAll() {
+	k.t.Helper()
+	for len(k.names(k.store)) < 2 {
+		k.change()
+		k.push()
+	}
+	all := []string{"delete", "app.db", "--all-snapshots", "--confirm", "app.db"}
+	before := k.verify(false)
+	p, code, killed := k.killed(k.announces(before[0]), all...)
+	if !killed && code != 0 {
+		k.t.Fatalf("delete exits with %d: %s", code, p.errs.String())
+	}
+	k.expectGone(before, before, killed)
+	if k.rnd.IntN(2) == 0 {
+		k.change()
+		k.heal()
+	}
+	// There may be nothing left to delete.
+	if code, _, errs := lite(k.t, append(all, k.global()...)...); code != 0 && code != exitNotFound {
+		k.t.Fatalf("delete after a kill exits with %d: %s", code, errs)
+	}
+	var left []string
+	err := filepath.WalkDir(k.store, func(path string, e fs.DirEntry, err error) error {
+		if err == nil && !e.IsDir() && strings.Contains(path, "app.db") {
+			left = append(left, path)
+		}
+		return err
+	})
+	if err != nil || len(left) > 0 {
+		k.t.Fatalf("all was deleted, and there are %q, %v", left, err)
+	}
+}
+
+// killCopy kills a copy to an empty store, and lets another one end it.
+func (k *chainKiller) killCopy() {
+	k.t.Helper()
+	k.change()
+	k.heal()
+	to := filepath.Join(k.dir, "copy")
+	copying := []string{"copy", "app.db", "--to", to}
+	names := k.verify(false)
+	p, code, killed := k.killed(k.more(to), copying...)
+	if !killed && code != 0 {
+		k.t.Fatalf("copy exits with %d: %s", code, p.errs.String())
+	}
+	copies := k.listed(to)
+	for _, s := range copies {
+		if is, known := k.known[s.Name.String()]; !known || k.sumOf(to, s) != is {
+			k.t.Fatalf("the copy of %v is none", s.Name)
+		}
+	}
+	switch {
+	case !killed && len(copies) < len(names):
+		k.t.Fatalf("the copy ended, and %d are there of %q", len(copies), names)
+	case !killed:
+		k.found["ended"]++
+	case len(copies) > 0:
+		k.found["copied"]++
+	default:
+		k.found["before"]++
+	}
+	mustLite(k.t, append(copying, k.global()...)...)
+	k.mustKeep(names, k.names(to), nil)
+	for _, s := range k.listed(to) {
+		if k.sumOf(to, s) != k.known[s.Name.String()] {
+			k.t.Fatalf("the copy of %v is none", s.Name)
+		}
+	}
+	mustBeClean(k.t, k.dir)
+	if err := os.RemoveAll(to); err != nil {
+		k.t.Fatal(err)
+	}
 }

@@ -17,7 +17,7 @@ import (
 	"github.com/litestash/litestash/store/storetest"
 )
 
-// kills is how often each of the two commands is killed.
+// kills is how often a command is killed.
 func kills() int {
 	if testing.Short() || race.Enabled {
 		return 20 // a process that is killed tells nothing of races
