@@ -3,6 +3,7 @@ package retention_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"iter"
 	"testing"
@@ -14,6 +15,7 @@ import (
 	"github.com/litestash/litestash/retention"
 	"github.com/litestash/litestash/state"
 	"github.com/litestash/litestash/store"
+	"github.com/litestash/litestash/store/storetest"
 )
 
 // TestDeleteAllBeside pushes a delta while all snapshots are being deleted, at each call of the store:
@@ -83,4 +85,65 @@ func (b *beside) Create(ctx context.Context, key string, body io.Reader, most in
 func (b *beside) Delete(ctx context.Context, key string) error {
 	b.count()
 	return b.Store.Delete(ctx, key)
+}
+
+// TestDeleteAllFaults lets every call of the store go wrong while all is being deleted. What is listed then can be
+// restored, a push goes on as usual, and the next deletion of all leaves nothing.
+func TestDeleteAllFaults(t *testing.T) {
+	r := newRig(t)
+	names := r.list()
+	if err := retention.Hold(t.Context(), r.st, "app.db", names[2].Name); err != nil {
+		t.Fatal(err)
+	}
+	proof := &catalog.Proof{Database: "app.db", Snapshot: names[1].Name, Level: catalog.LevelFull, Outcome: catalog.Sound}
+	if err := catalog.RecordProof(t.Context(), r.st, proof, catalog.ProofDetail{}); err != nil {
+		t.Fatal(err)
+	}
+	for _, how := range storetest.Hows {
+		for n, hit := 1, true; hit; n++ {
+			hit = r.clone().failDeleteAll(storetest.Step{Call: n, How: how})
+			if !hit && n < 25 {
+				t.Errorf("%v: only %d calls", how, n-1)
+			}
+		}
+	}
+}
+
+// failDeleteAll reports whether there was such a call.
+func (r *rig) failDeleteAll(step storetest.Step) bool {
+	t := r.t
+	t.Helper()
+	when := fmt.Sprintf("call %d, %v", step.Call, step.How)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	step.Stalled = cancel
+	st := storetest.Fault(r.st, step)
+	gone := retention.Names{}
+	opts := retention.Options{EvenHeld: true, Concurrency: 1, Deleted: func(s catalog.Snapshot) { gone[s.Name] = true }}
+	_, err := retention.DeleteAll(ctx, st, "app.db", opts)
+	hit := st.Hit() > 0
+	if hit == (err == nil) {
+		t.Errorf("%s: a fault: %v, the deletion: %v", when, hit, err)
+	}
+	left := r.list()
+	for _, s := range left {
+		if gone[s.Name] {
+			t.Errorf("%s: %v is said to be deleted and is there", when, s.Name)
+		}
+	}
+	if err == nil && len(left) > 0 {
+		t.Errorf("%s: success is claimed, and there are %v", when, left)
+	}
+	r.check(when)
+	if step.Call%2 == 0 {
+		r.push()
+		r.check(when + ", then a push")
+	}
+	if _, err := retention.DeleteAll(t.Context(), r.st, "app.db", opts); err != nil && !errors.As(err, new(*catalog.NotFoundError)) {
+		t.Errorf("%s, then again: %v", when, err)
+	}
+	for o, err := range r.st.List(t.Context(), store.Query{}) {
+		t.Errorf("%s: all was deleted, and there is %s, %v", when, o.Key, err)
+	}
+	return hit
 }

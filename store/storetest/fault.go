@@ -36,7 +36,7 @@ func (h How) String() string {
 // A Step lets one call go wrong.
 type Step struct {
 	Call int    // which call, from 1
-	Op   string // if not empty, only calls of this method count: "Create", "Open", "List", "Delete" or "Skew"
+	Op   string // if not empty, only calls of this method count: "Create", "Open", "List", "Delete" or "Skew", or of a [FaultyVersioner]
 	How  How
 	Err  error // instead of [ErrFault]
 	// Stalled, if set, is called when the call begins to stand still: for a test that ends its context then.
@@ -217,11 +217,15 @@ func (r *cutReader) Read([]byte) (int, error) {
 
 // Open implements [store.Store]. Cut ends the body after half of it with [io.ErrUnexpectedEOF].
 func (f *Faulty) Open(ctx context.Context, o store.Object, off, n int64) (io.ReadCloser, error) {
-	step := f.begin("Open", o.Key)
+	return f.open(ctx, "Open", o, off, n, func() (io.ReadCloser, error) { return f.store.Open(ctx, o, off, n) })
+}
+
+func (f *Faulty) open(ctx context.Context, op string, o store.Object, off, n int64, do func() (io.ReadCloser, error)) (io.ReadCloser, error) {
+	step := f.begin(op, o.Key)
 	if step.never() {
 		return nil, step.fail(ctx, "open", o.Key)
 	}
-	r, err := f.store.Open(ctx, o, off, n)
+	r, err := do()
 	if err != nil || step == nil {
 		return r, err
 	}
@@ -242,20 +246,25 @@ func (f *Faulty) Open(ctx context.Context, o store.Object, off, n int64) (io.Rea
 // List implements [store.Store]. After yields everything and then the error, Cut every object
 // before the middle one.
 func (f *Faulty) List(ctx context.Context, q store.Query) iter.Seq2[store.Object, error] {
-	return func(yield func(store.Object, error) bool) {
-		step := f.begin("List", q.Prefix)
+	return faultList(ctx, f, "List", q.Prefix, f.store.List(ctx, q))
+}
+
+func faultList[T any](ctx context.Context, f *Faulty, op, prefix string, list iter.Seq2[T, error]) iter.Seq2[T, error] {
+	return func(yield func(T, error) bool) {
+		var none T
+		step := f.begin(op, prefix)
 		if step == nil {
-			f.store.List(ctx, q)(yield)
+			list(yield)
 			return
 		}
 		if step.never() {
-			yield(store.Object{}, step.fail(ctx, "list", q.Prefix))
+			yield(none, step.fail(ctx, "list", prefix))
 			return
 		}
-		var all []store.Object
-		for o, err := range f.store.List(ctx, q) {
+		var all []T
+		for o, err := range list {
 			if err != nil {
-				yield(store.Object{}, err)
+				yield(none, err)
 				return
 			}
 			all = append(all, o)
@@ -268,21 +277,26 @@ func (f *Faulty) List(ctx context.Context, q store.Query) iter.Seq2[store.Object
 				return
 			}
 		}
-		_, err := (&cutReader{ctx, step, step.err("list", q.Prefix)}).Read(nil)
-		yield(store.Object{}, err)
+		_, err := (&cutReader{ctx, step, step.err("list", prefix)}).Read(nil)
+		yield(none, err)
 	}
 }
 
 // Delete implements [store.Store]. There is nothing to cut, so that Cut is Before.
 func (f *Faulty) Delete(ctx context.Context, key string) error {
-	step := f.begin("Delete", key)
-	if step != nil && step.How == After {
-		return errors.Join(f.store.Delete(ctx, key), step.err("delete", key))
+	return f.whole(ctx, "Delete", key, func() error { return f.store.Delete(ctx, key) })
+}
+
+// whole is a call that has no middle.
+func (f *Faulty) whole(ctx context.Context, op, key string, do func() error) error {
+	step := f.begin(op, key)
+	switch {
+	case step == nil:
+		return do()
+	case step.How == After:
+		return errors.Join(do(), step.err(op, key))
 	}
-	if step != nil {
-		return step.whole().fail(ctx, "delete", key)
-	}
-	return f.store.Delete(ctx, key)
+	return step.whole().fail(ctx, op, key)
 }
 
 // Skew implements [store.Store]. There is nothing to cut, so that Cut is Before.
