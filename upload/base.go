@@ -234,6 +234,15 @@ func (p *Push) chooseBase(ctx context.Context, latest *catalog.Snapshot) error {
 			return nil
 		}
 		if unreadable(err) {
+			// Whoever deletes it and what it rests on begins with it.
+			deleted, goneErr := isGone(ctx, p.st, latest.Key.String(), latest.Object.Size)
+			switch {
+			case goneErr != nil:
+				return goneErr
+			case deleted:
+				p.why = "the newest snapshot has just been deleted"
+				return nil
+			}
 			p.log.Warn("what the newest snapshot rests on cannot be read", "key", latest.Object.Key, "err", err)
 			p.why = "what the newest snapshot rests on cannot be read"
 			p.decayed(err)

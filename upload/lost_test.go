@@ -254,3 +254,42 @@ func sound(t *testing.T, st store.Store, snap catalog.Snapshot, data []byte) boo
 	}
 	return bytes.Equal(out.Bytes(), data)
 }
+
+// A prunedMidway has the snapshots in doomed no more once the end of one of them has been read, as after a deletion
+// beside a newer one.
+type prunedMidway struct {
+	store.Store
+	doomed []catalog.Snapshot // in the order in which they go
+}
+
+func (p *prunedMidway) Open(ctx context.Context, o store.Object, off, n int64) (io.ReadCloser, error) {
+	r, err := p.Store.Open(ctx, o, off, n)
+	for _, s := range p.doomed {
+		err = errors.Join(err, p.Delete(ctx, s.Object.Key))
+	}
+	p.doomed = nil
+	return r, err
+}
+
+// TestPrunedMidway deletes the newest snapshot, and then what it rests on, after a push without a memory has found it:
+// it is no damage. What it rests on alone is.
+func TestPrunedMidway(t *testing.T) {
+	all := versions(2)
+	for _, whole := range []bool{true, false} {
+		st, m := openDir(t), newMemory(t)
+		for i, data := range all[:2] {
+			commit(t, begin(t, st, m), data, time.Now().Add(time.Duration(i)*time.Millisecond))
+		}
+		there := list(t, st, "app.db")
+		doomed := there[:1]
+		if whole {
+			doomed = []catalog.Snapshot{there[1], there[0]}
+		}
+		p := begin(t, &prunedMidway{st, doomed}, nil)
+		r, err := p.Commit(t.Context(), memimage.New(p.Salt, 4096, all[2], time.Now()))
+		damaged := errors.As(err, new(*upload.DecayError))
+		if r == nil || damaged == whole || err != nil && !damaged {
+			t.Errorf("%d go: %v, %v", len(doomed), r, err)
+		}
+	}
+}
