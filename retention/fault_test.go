@@ -94,22 +94,25 @@ func openDir(t testing.TB, dir string) *store.Dir {
 
 func pushAt(t testing.TB, st store.Store, m *state.Memory, data []byte, at time.Time) *upload.Result {
 	t.Helper()
-	p, err := upload.Begin(t.Context(), st, upload.Options{
-		Database: "app.db", Source: format.Source{Host: "here", Path: "/app.db"}, Memory: m, TempDir: t.TempDir(),
-		Now: func() time.Time { return at },
-	})
+	r, err := push(t.Context(), st, upload.Options{Memory: m, TempDir: t.TempDir()}, data, at)
 	if err != nil {
 		t.Fatal(err)
 	}
+	return r
+}
+
+// push pushes data, said to be taken at a time.
+func push(ctx context.Context, st store.Store, opts upload.Options, data []byte, at time.Time) (*upload.Result, error) {
+	opts.Database, opts.Source, opts.Now = "app.db", format.Source{Host: "here", Path: "/app.db"}, func() time.Time { return at }
+	p, err := upload.Begin(ctx, st, opts)
+	if err != nil {
+		return nil, err
+	}
 	for {
-		r, err := p.Commit(t.Context(), memimage.New(p.Salt, 512, data, at))
-		if errors.Is(err, upload.ErrRetake) {
-			continue
+		r, err := p.Commit(ctx, memimage.New(p.Salt, 512, data, at))
+		if !errors.Is(err, upload.ErrRetake) {
+			return r, err
 		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		return r
 	}
 }
 
