@@ -23,11 +23,13 @@ type series struct {
 	now  time.Time
 	data [][]byte
 	last *catalog.Snapshot
+	opts upload.Options // the rest of them
+	page int            // its size
 }
 
 func newSeries(t *testing.T, st store.Store) *series {
 	now := time.Date(2026, 11, 22, 12, 10, 20, 0, time.UTC)
-	return &series{t: t, st: st, m: newMemory(t), now: now, data: versions(20)}
+	return &series{t: t, st: st, m: newMemory(t), now: now, data: versions(20), page: 4096}
 }
 
 func (s *series) push() *upload.Result {
@@ -42,14 +44,15 @@ func (s *series) push() *upload.Result {
 
 func (s *series) tryPush() (*upload.Result, error) {
 	s.t.Helper()
-	p, err := upload.Begin(s.t.Context(), s.st, upload.Options{
-		Database: "app.db", Source: here, Memory: s.m, Confirmed: s.last, Now: func() time.Time { return s.now },
-	})
+	opts := s.opts
+	opts.Database, opts.Source, opts.Memory, opts.Confirmed = "app.db", here, s.m, s.last
+	opts.Now = func() time.Time { return s.now }
+	p, err := upload.Begin(s.t.Context(), s.st, opts)
 	if err != nil {
 		s.t.Fatal(err)
 	}
 	for {
-		r, err := p.Commit(s.t.Context(), memimage.New(p.Salt, 4096, s.data[0], s.now))
+		r, err := p.Commit(s.t.Context(), memimage.New(p.Salt, s.page, s.data[0], s.now))
 		if errors.Is(err, upload.ErrRetake) {
 			continue
 		}

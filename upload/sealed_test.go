@@ -25,6 +25,7 @@ import (
 
 // A keyring is both halves of a key.
 type keyring struct {
+	key age.Identity
 	rs  *seal.Recipients
 	ids *seal.Identities
 }
@@ -39,7 +40,7 @@ func newKeys(t *testing.T) keyring {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return keyring{rs, seal.NewIdentities(key)}
+	return keyring{key, rs, seal.NewIdentities(key)}
 }
 
 // pushSealed pushes data with opts, and returns what was logged besides.
