@@ -24,7 +24,9 @@ type series struct {
 	data [][]byte
 	last *catalog.Snapshot
 	opts upload.Options // the rest of them
-	page int            // its size
+
+	page   int // its size
+	images int // that were taken
 }
 
 func newSeries(t *testing.T, st store.Store) *series {
@@ -51,16 +53,17 @@ func (s *series) tryPush() (*upload.Result, error) {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	for {
-		r, err := p.Commit(s.t.Context(), memimage.New(p.Salt, s.page, s.data[0], s.now))
-		if errors.Is(err, upload.ErrRetake) {
-			continue
-		}
-		if r != nil {
-			s.data, s.last = s.data[1:], &r.Snapshot
-		}
-		return r, err
+	r, err := p.Unchanged(s.t.Context())
+	for r == nil && (err == nil || errors.Is(err, upload.ErrRetake)) {
+		img := memimage.New(p.Salt, s.page, s.data[0], s.now)
+		img.Looks = s.opts.Look
+		s.images++
+		r, err = p.Commit(s.t.Context(), img)
 	}
+	if r != nil {
+		s.data, s.last = s.data[1:], &r.Snapshot
+	}
+	return r, err
 }
 
 // TestConfirmedRequests counts what a push asks of the store that continues a confirmed one.

@@ -97,6 +97,57 @@ func TestUnchanged(t *testing.T) {
 	}
 }
 
+// TestHeartbeat pushes what has not changed, and stores nothing before the newest snapshot is as old as that: then one
+// that holds no page, and no second one.
+func TestHeartbeat(t *testing.T) {
+	const day = 24 * time.Hour
+	for _, c := range []struct {
+		name string
+		opts upload.Options
+		age  time.Duration
+		want bool
+	}{
+		{"a millisecond less than a day", upload.Options{}, day - time.Millisecond, false},
+		{"a day", upload.Options{}, day, true},
+		{"a millisecond less than another time", upload.Options{Heartbeat: 90 * time.Minute}, 90*time.Minute - time.Millisecond, false},
+		{"another time", upload.Options{Heartbeat: 90 * time.Minute}, 90 * time.Minute, true},
+		{"even unchanged", upload.Options{EvenUnchanged: true}, time.Millisecond, true},
+	} {
+		for _, look := range []string{"", "as ever"} {
+			t.Run(c.name+", it looks "+look, func(t *testing.T) {
+				s := newSeries(t, openDir(t))
+				s.opts = c.opts
+				s.opts.Look = look
+				data := s.data[0]
+				s.data = [][]byte{data, data, data}
+				newest := s.push().Snapshot // what has changed since the first of the day would be carried
+				s.now, s.images = newest.Name.Time.UTC().Add(c.age), 0
+				r, err := s.tryPush()
+				if err != nil || (r.Index != nil) != c.want {
+					t.Fatalf("%+v, %v, want one stored: %v", r, err, c.want)
+				}
+				if unread := s.images == 0; unread != (look != "" && !c.want) {
+					t.Errorf("the database was read %d times", s.images)
+				}
+				if r.Index == nil {
+					if r.Snapshot.Key != newest.Key {
+						t.Errorf("it stands for %v, want %v", r.Snapshot.Key, newest.Key)
+					}
+					return
+				}
+				if r.Index.Kind() != format.Delta || r.Index.Carried != 0 || r.Snapshot.Name.Time != format.TimeOf(s.now) {
+					t.Errorf("stored is the %v %v of %d pages", r.Index.Kind(), r.Snapshot.Name, r.Index.Carried)
+				}
+				checkStored(t, s.st, r.Snapshot, data)
+				s.opts.EvenUnchanged = false
+				if r := s.push(); r.Index != nil {
+					t.Errorf("and then another, %v", r.Snapshot.Name)
+				}
+			})
+		}
+	}
+}
+
 func beginPush(t *testing.T, st store.Store, opts upload.Options) *upload.Push {
 	t.Helper()
 	opts.Database, opts.Source = "app.db", here
