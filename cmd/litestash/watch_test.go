@@ -53,8 +53,14 @@ type watching struct {
 // start starts a watch of the database, every second.
 func (r *watchRig) start(t *testing.T, args ...string) *watching {
 	t.Helper()
-	args = append([]string{"watch", r.db, "--every", "1s", "--json"}, append(args, r.global()...)...)
-	cmd := exec.Command("litestash", args...)
+	return r.startBy(t, nil, args...)
+}
+
+// startBy is as start, by a program that runs the watch.
+func (r *watchRig) startBy(t *testing.T, by []string, args ...string) *watching {
+	t.Helper()
+	args = append(append(by, "litestash", "watch", r.db, "--every", "1s", "--json"), append(args, r.global()...)...)
+	cmd := exec.Command(args[0], args[1:]...)
 	read, write := io.Pipe()
 	w := &watching{logs: make(chan struct{}), records: make(chan map[string]any, 10_000), closeLog: func() { write.Close() }}
 	cmd.Stderr = write

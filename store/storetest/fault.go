@@ -87,6 +87,9 @@ func Fault(s store.Store, plan ...Step) *Faulty {
 	return &Faulty{store: s, plan: plan, counts: map[string]int{}, used: map[string]bool{}}
 }
 
+// String returns what the store is called that calls are handed to.
+func (f *Faulty) String() string { return fmt.Sprint(f.store) }
+
 // Plan replaces the plan and starts to count from 1 again. Which keys were used is remembered.
 func (f *Faulty) Plan(plan ...Step) {
 	f.mu.Lock()
