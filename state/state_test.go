@@ -203,6 +203,15 @@ func TestMemoryDamage(t *testing.T) {
 				}
 			}
 		}
+		// What follows the table is none of it.
+		if err := os.WriteFile(files[0], append(bytes.Clone(whole), 0), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		m := open(t, dir, &log)
+		if (m.Facts() != nil) != (suffix == ".pages") {
+			t.Errorf("%s longer: it remembers %+v", suffix, m.Facts())
+		}
+		m.Close()
 		if err := os.WriteFile(files[0], whole, 0o600); err != nil {
 			t.Fatal(err)
 		}

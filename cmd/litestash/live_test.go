@@ -289,6 +289,17 @@ func TestPushAsRoot(t *testing.T) {
 			if code, _ := p.wait(t, time.Minute); code != exitLockedOut || !strings.Contains(p.errs.String(), "permission denied") {
 				t.Errorf("list of an unreadable store exits with %d: %s", code, p.errs.String())
 			}
+			// Where it may remember nothing it pushes all the same, upon what the store tells.
+			for i, kind := range []string{"full", "delta"} {
+				sh(t, db, fmt.Sprintf("UPDATE counter SET n = %d", i))
+				if err := os.Chown(db, nobody, nobody); err != nil {
+					t.Fatal(err)
+				}
+				p = startCommand(t, exec.Command(asNobody[0], append(asNobody[1:], readable, "push", db, "--store", filepath.Join(dir, "store"), "--state-dir", closed)...))
+				if code, _ := p.wait(t, time.Minute); code != 0 || !strings.Contains(lines(p.out.String())[0], " "+kind) || !strings.Contains(p.errs.String(), "nothing is remembered of this push") || !strings.Contains(p.errs.String(), "permission denied") {
+					t.Errorf("push with a closed state directory exits with %d: %s%s", code, p.out.String(), p.errs.String())
+				}
+			}
 		})
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/litestash/litestash/format"
@@ -256,4 +257,41 @@ func TestPushStateAhead(t *testing.T) {
 	r.isWhole(name)
 	r.remembers(name)
 	r.mustPush("")
+}
+
+// TestWatchStateGone takes the directory of what is remembered away from a watch that uses it: the watch says so, and
+// goes on upon what the store tells. Another push remembers again.
+func TestWatchStateGone(t *testing.T) {
+	t.Parallel()
+	r := newWatchRig(t)
+	sh(t, r.db, fill("0", 500))
+	w := r.start(t)
+	w.await(t, "snapshot stored")
+	if err := os.RemoveAll(filepath.Join(r.dir, "state")); err != nil {
+		t.Fatal(err)
+	}
+	for i, says := range []string{"the snapshot is stored but cannot be remembered", "nothing can be remembered of this push"} {
+		sh(t, r.db, fmt.Sprintf("UPDATE words SET word = '%d'", i+1))
+		if got := w.await(t, says); got["level"] != "WARN" {
+			t.Errorf("logged is %v", got)
+		}
+		if got := w.await(t, "snapshot stored"); got["kind"] != "delta" {
+			t.Errorf("stored is %v", got)
+		}
+		if got := r.restored(t, "SELECT word FROM words"); got != fmt.Sprint(i+1) {
+			t.Errorf("the newest snapshot holds %s, want %d", got, i+1)
+		}
+	}
+	w.end(t, syscall.SIGTERM, 0)
+	for i := range 2 { // from the store, and from what the first one remembers
+		sh(t, r.db, fmt.Sprintf("UPDATE words SET word = 'again %d'", i))
+		code, out, errs := lite(t, append([]string{"push", "--quiet", r.db}, r.global()...)...)
+		if code != 0 || strings.Contains(errs, "remembered") {
+			t.Errorf("push exits with %d: %s%s", code, out, errs)
+		}
+		if got := r.restored(t, "SELECT word FROM words"); got != fmt.Sprintf("again %d", i) {
+			t.Errorf("the newest snapshot holds %s", got)
+		}
+	}
+	mustLite(t, append([]string{"verify", "app.db", "--all-snapshots"}, r.global()...)...)
 }
