@@ -221,6 +221,42 @@ func TestMemoryDamage(t *testing.T) {
 	}
 }
 
+// TestMemoryUnsaved has a snapshot that cannot be remembered, when its pages or its facts cannot be: the one before it
+// is forgotten then, as its pages may be in the table no longer.
+func TestMemoryUnsaved(t *testing.T) {
+	all := [state.Spans]bool{true, true, true}
+	for name, c := range map[string]struct {
+		inTheWay string
+		hashes   func(uint32, []format.PageHash) error
+	}{
+		"facts": {".facts.tmp", hashes(func(uint32) byte { return 2 })},
+		"pages": {"", func(uint32, []format.PageHash) error { return os.ErrClosed }},
+	} {
+		dir := t.TempDir()
+		var log bytes.Buffer
+		m := open(t, dir, &log)
+		if err := m.Save(facts(50), all, hashes(func(uint32) byte { return 1 })); err != nil {
+			t.Fatal(err)
+		}
+		files, err := filepath.Glob(filepath.Join(dir, "*.facts"))
+		if err != nil || len(files) != 1 {
+			t.Fatal(files, err)
+		}
+		if c.inTheWay != "" {
+			if err := os.Mkdir(strings.TrimSuffix(files[0], ".facts")+c.inTheWay, 0o700); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := m.Save(facts(50), all, c.hashes); err == nil || m.Facts() != nil {
+			t.Errorf("%s: %v, and it remembers %+v", name, err, m.Facts())
+		}
+		m.Close()
+		if m := open(t, dir, &log); m.Facts() != nil || log.Len() > 0 {
+			t.Errorf("%s: opened again it remembers %+v: %s", name, m.Facts(), &log)
+		}
+	}
+}
+
 // TestMemoryElsewhere uses directories that cannot be used, and one that another process is using.
 func TestMemoryElsewhere(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "file")
