@@ -1,6 +1,7 @@
 package upload_test
 
 import (
+	"context"
 	"errors"
 	"testing"
 	"time"
@@ -93,6 +94,29 @@ func announceDeletion(t *testing.T, st store.Store, n format.Name) {
 	own := format.Name{Time: n.Time, ID: format.NewID(format.NewLineage())}
 	if err := catalog.Announce(t.Context(), st, "app.db", own, []format.Name{n}); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestLookAtOnce pushes upon eight others, to a store that does not say of one whether it is there before it is asked
+// about all of them.
+func TestLookAtOnce(t *testing.T) {
+	const others = 8
+	st := openDir(t)
+	s := newSeries(t, st)
+	for range others {
+		s.push()
+	}
+	s.now = s.now.Add(time.Millisecond)
+	g := storetest.Gather(st, others, func(store.Object, int64, int64) bool { return true })
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	p, err := upload.Begin(ctx, g, upload.Options{Database: "app.db", Source: here, Memory: s.m, Now: func() time.Time { return s.now }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := p.Commit(ctx, memimage.New(p.Salt, s.page, s.data[0], s.now))
+	if err != nil || len(r.Index.Chain) != others || !g.Gathered() {
+		t.Errorf("enough at once: %v, %+v, %v", g.Gathered(), r, err)
 	}
 }
 
