@@ -128,7 +128,8 @@ func (c *Chain) openLinks(ctx context.Context, st store.Store, snap catalog.Snap
 	}
 	c.Index = last.Tail.Index
 	objects := path(c.Index)
-	c.Links = make([]*Link, len(objects), len(objects)+1)
+	c.Links = make([]*Link, len(objects)+1)
+	c.Links[len(objects)] = last
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(concurrency)
 	for i, s := range objects {
@@ -150,7 +151,6 @@ func (c *Chain) openLinks(ctx context.Context, st store.Store, snap catalog.Snap
 			return nil
 		})
 	}
-	c.Links = append(c.Links, last)
 	return g.Wait()
 }
 
