@@ -3,6 +3,8 @@ package upload_test
 import (
 	"context"
 	"errors"
+	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -30,9 +32,11 @@ type series struct {
 	images int // that were taken
 }
 
+var twenty = sync.OnceValue(func() [][]byte { return versions(20) })
+
 func newSeries(t *testing.T, st store.Store) *series {
 	now := time.Date(2026, 11, 22, 12, 10, 20, 0, time.UTC)
-	return &series{t: t, st: st, m: newMemory(t), now: now, data: versions(20), page: 4096}
+	return &series{t: t, st: st, m: newMemory(t), now: now, data: slices.Clone(twenty()), page: 4096}
 }
 
 func (s *series) push() *upload.Result {
