@@ -66,7 +66,15 @@ func startCommand(t *testing.T, cmd *exec.Cmd) *process {
 	if err := p.Start(); err != nil {
 		t.Fatal(err)
 	}
-	go func() { p.ended <- p.Wait() }()
+	waited := make(chan struct{})
+	go func() {
+		p.ended <- p.Wait()
+		close(waited)
+	}()
+	t.Cleanup(func() {
+		_ = p.Process.Kill() // unless it has ended
+		<-waited
+	})
 	return p
 }
 
