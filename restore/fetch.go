@@ -30,6 +30,13 @@ type span struct {
 // fetch reads the pages that p needs, checks each, and writes them to w, which must bear concurrent
 // writes.
 func (p *plan) fetch(ctx context.Context, w io.WriterAt) error {
+	if err := p.fetchPages(ctx, w); err != nil || !p.opts.headers {
+		return err
+	}
+	return p.checkHeaders(ctx)
+}
+
+func (p *plan) fetchPages(ctx context.Context, w io.WriterAt) error {
 	g, ctx := errgroup.WithContext(ctx)
 	spans := make(chan span)
 	g.Go(func() error {

@@ -43,6 +43,8 @@ type Options struct {
 	Meter *progress.Meter
 	// Logger is told what was survived. Nil discards.
 	Logger *slog.Logger
+
+	headers bool // are checked as well
 }
 
 func (o *Options) concurrency() int {
@@ -86,15 +88,13 @@ func (e *RootError) Is(target error) bool { return target == format.ErrDamaged }
 // Verify reads all of a snapshot back and checks it as a restore does, and the headers of its objects as
 // well. It writes nothing but temporary files, with page tables.
 func Verify(ctx context.Context, st store.Store, snap catalog.Snapshot, opts Options) (*Result, error) {
+	opts.headers = true
 	p, err := newPlan(ctx, st, snap, &opts)
 	if err != nil {
 		return nil, err
 	}
 	defer p.Close()
 	if err := p.fetch(ctx, discard{}); err != nil {
-		return nil, err
-	}
-	if err := p.checkHeaders(ctx); err != nil {
 		return nil, err
 	}
 	return p.result(), nil
@@ -107,7 +107,7 @@ func (discard) WriteAt(b []byte, _ int64) (int, error) { return len(b), nil }
 // Stream restores a snapshot into a temporary file and, when all of it has been checked, copies it
 // to w. Nothing is written to w before that.
 func Stream(ctx context.Context, st store.Store, snap catalog.Snapshot, w io.Writer, opts Options) (*Result, error) {
-	return rebuild(ctx, st, snap, &opts, func(_ *plan, image io.Reader) error {
+	return rebuild(ctx, st, snap, &opts, func(image io.Reader) error {
 		if _, err := io.Copy(w, image); err != nil {
 			return fmt.Errorf("write the database: %w", err)
 		}
@@ -118,12 +118,12 @@ func Stream(ctx context.Context, st store.Store, snap catalog.Snapshot, w io.Wri
 // Rebuild does all that a restore and [Verify] do, and then discards what it restored: a temporary file, for
 // which there has to be room as for any other. It is a drill, with opts.Check to look at the database.
 func Rebuild(ctx context.Context, st store.Store, snap catalog.Snapshot, opts Options) (*Result, error) {
-	opts.Reuse = ""
-	return rebuild(ctx, st, snap, &opts, func(p *plan, _ io.Reader) error { return p.checkHeaders(ctx) })
+	opts.Reuse, opts.headers = "", true
+	return rebuild(ctx, st, snap, &opts, func(io.Reader) error { return nil })
 }
 
 // rebuild restores a snapshot into a temporary file and calls use with its content.
-func rebuild(ctx context.Context, st store.Store, snap catalog.Snapshot, opts *Options, use func(*plan, io.Reader) error) (*Result, error) {
+func rebuild(ctx context.Context, st store.Store, snap catalog.Snapshot, opts *Options, use func(io.Reader) error) (*Result, error) {
 	old, err := opts.openCopy()
 	if err != nil {
 		return nil, err
@@ -149,8 +149,7 @@ func rebuild(ctx context.Context, st store.Store, snap catalog.Snapshot, opts *O
 	if err := p.fill(ctx, t, old); err != nil {
 		return nil, err
 	}
-	err = use(p, &contextReader{ctx, io.NewSectionReader(t, 0, p.size())})
-	return p.result(), err
+	return p.result(), use(&contextReader{ctx, io.NewSectionReader(t, 0, p.size())})
 }
 
 // fill restores into t, makes it durable, and checks it. If there is an old copy, it takes from that
