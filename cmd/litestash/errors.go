@@ -131,6 +131,8 @@ func judgeUsage(err error) (verdict, bool) {
 	var usage *usageError
 	var storeUsage *store.UsageError
 	switch {
+	case errors.As(err, new(*passphraseError)):
+		return verdict{exitUsage, "--passphrase asks on a terminal, --passphrase-file reads a file, and --passphrase-command what a command prints"}, true
 	case errors.As(err, new(*keyError)):
 		return verdict{exitUsage, "recipients are public keys (age1.., ssh-ed25519 ..), identities the secret ones, as age-keygen and ssh-keygen write them"}, true
 	case errors.Is(err, retention.ErrNoPolicy):

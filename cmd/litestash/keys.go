@@ -11,8 +11,8 @@ import (
 	"sync"
 
 	"github.com/urfave/cli/v2"
-	"golang.org/x/term"
 
+	"github.com/litestash/litestash/internal/ui"
 	"github.com/litestash/litestash/seal"
 )
 
@@ -146,7 +146,7 @@ func (k *keyring) recipients(c *cli.Context) (*seal.Recipients, error) {
 			return nil, err
 		}
 		if k.prompt {
-			if err := confirmPassphrase(secret); err != nil {
+			if err := confirmPassphrase(c.Context, secret); err != nil {
 				return nil, err
 			}
 		}
@@ -190,41 +190,41 @@ func (k *keyring) readPassphrase(ctx context.Context) (secret string, err error)
 			return "", fmt.Errorf("run the command for the passphrase: %w", err)
 		}
 	default:
-		if text, err = askPassphrase("Passphrase: "); err != nil {
-			return "", fmt.Errorf("ask for the passphrase: %w", err)
+		if text, err = ui.AskSecret(ctx, "Passphrase: "); err != nil {
+			return "", asking(err)
 		}
 	}
 	line, _, _ := bytes.Cut(text, []byte("\n"))
 	line = bytes.TrimSuffix(line, []byte("\r"))
 	if len(line) == 0 {
-		return "", &keyError{errors.New("the passphrase is empty")}
+		return "", &passphraseError{errors.New("the passphrase is empty")}
 	}
 	return string(line), nil
 }
 
 // confirmPassphrase has the passphrase typed again: what is encrypted with a mistyped one nobody can read.
-func confirmPassphrase(secret string) error {
-	again, err := askPassphrase("The same again: ")
+func confirmPassphrase(ctx context.Context, secret string) error {
+	again, err := ui.AskSecret(ctx, "The same again: ")
 	if err != nil {
-		return fmt.Errorf("ask for the passphrase: %w", err)
+		return asking(err)
 	}
 	if string(again) != secret {
-		return &keyError{errors.New("the two passphrases are not the same")}
+		return &passphraseError{errors.New("the two passphrases are not the same")}
 	}
 	return nil
 }
 
-// askPassphrase asks on the terminal, whatever standard input and output are.
-func askPassphrase(prompt string) ([]byte, error) {
-	tty, err := os.OpenFile("/dev/tty", os.O_RDWR, 0)
-	if err != nil {
-		return nil, &keyError{errors.New("there is no terminal")}
+// asking says that a passphrase was asked for when err came.
+func asking(err error) error {
+	err = fmt.Errorf("ask for the passphrase: %w", err)
+	if errors.Is(err, ui.ErrNoTerminal) {
+		return &passphraseError{err}
 	}
-	defer tty.Close()
-	if _, err := fmt.Fprint(tty, prompt); err != nil {
-		return nil, err
-	}
-	text, err := term.ReadPassword(int(tty.Fd()))
-	fmt.Fprintln(tty)
-	return text, err
+	return err
 }
+
+// A passphraseError says that there is no passphrase to use.
+type passphraseError struct{ err error }
+
+func (e *passphraseError) Error() string { return e.err.Error() }
+func (e *passphraseError) Unwrap() error { return e.err }

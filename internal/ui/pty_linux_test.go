@@ -2,7 +2,6 @@ package ui
 
 import (
 	"bufio"
-	"fmt"
 	"io"
 	"os"
 	"strings"
@@ -13,29 +12,20 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/litestash/litestash/internal/progress"
+	"github.com/litestash/litestash/internal/pty"
 )
 
-// openTerminal returns both ends of a new pseudoterminal: what is written to tty is read from
-// master (pty(7)).
+// openTerminal returns both ends of a new pseudoterminal.
 func openTerminal(t *testing.T) (master, tty *os.File) {
 	t.Helper()
-	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
+	master, tty, err := pty.Open()
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { master.Close() })
-	if err := unix.IoctlSetPointerInt(int(master.Fd()), unix.TIOCSPTLCK, 0); err != nil {
-		t.Fatal(err)
-	}
-	n, err := unix.IoctlGetInt(int(master.Fd()), unix.TIOCGPTN)
-	if err != nil {
-		t.Fatal(err)
-	}
-	tty, err = os.OpenFile(fmt.Sprintf("/dev/pts/%d", n), os.O_RDWR|unix.O_NOCTTY, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { tty.Close() })
+	t.Cleanup(func() {
+		tty.Close()
+		master.Close()
+	})
 	return master, tty
 }
 

@@ -1,0 +1,9 @@
+package ui
+
+import "golang.org/x/sys/unix"
+
+// The requests for what a terminal is set to.
+const (
+	getTermios = unix.TCGETS
+	setTermios = unix.TCSETS
+)
