@@ -5,14 +5,12 @@ import (
 	"fmt"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
 	"github.com/litestash/litestash/catalog"
 )
 
-// A LockedUntil tells until when the store keeps the object under a key from being deleted; zero if it does not,
-// or no longer. It may be called concurrently.
-type LockedUntil func(ctx context.Context, key string) (time.Time, error)
+// A LockedUntil tells until when the store keeps what was created under each of a database's keys from being
+// deleted; zero if it does not, or no longer. They are few, and in order.
+type LockedUntil func(ctx context.Context, keys []string) ([]time.Time, error)
 
 // A LockedError says that a snapshot cannot be deleted yet.
 type LockedError struct {
@@ -51,16 +49,11 @@ const askAtOnce = 32
 
 // ask returns the ends of the locks of snapshots; zero for none.
 func (l LockedUntil) ask(ctx context.Context, all []catalog.Snapshot) ([]time.Time, error) {
-	until := make([]time.Time, len(all))
-	g, ctx := errgroup.WithContext(ctx)
-	g.SetLimit(askAtOnce / 2)
+	keys := make([]string, len(all))
 	for i, s := range all {
-		g.Go(func() (err error) {
-			until[i], err = l(ctx, s.Object.Key)
-			return err
-		})
+		keys[i] = s.Object.Key
 	}
-	return until, g.Wait()
+	return l(ctx, keys)
 }
 
 // keepLocked keeps of a plan what is locked, and what that rests on. It asks in the order of time and stops when a

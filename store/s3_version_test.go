@@ -410,6 +410,43 @@ func TestExtendLock(t *testing.T) {
 	})
 }
 
+// TestCreatedLocks asks for the locks of what was created under keys, with other things on top of it.
+func TestCreatedLocks(t *testing.T) {
+	onLockServers(t, func(t *testing.T, u url.URL) {
+		s := openBucket(t, u, nil)
+		hour, two := lockFor(store.Governance, time.Hour), lockFor(store.Governance, 2*time.Hour)
+		for _, key := range []string{"d/a", "d/b", "d/c", "d/d"} {
+			if _, err := s.CreateLocked(t.Context(), key, strings.NewReader(key), 3, hour); err != nil {
+				t.Fatal(err)
+			}
+		}
+		create(t, s, "d/e", "not locked")
+		create(t, s, "d/cc/f", "of another folder")
+		overwrite(t, s, "d/b", "on top")
+		remove(t, s, "d/c")
+		for _, key := range []string{"d/d", "d/e"} {
+			overwrite(t, s, key, "on top")
+			if err := s.ExtendLock(t.Context(), key, two); err != nil {
+				t.Fatal(err)
+			}
+		}
+		want := map[string]store.Lock{"d/a": hour, "d/b": hour, "d/c": hour, "d/d": hour}
+		for _, keys := range [][]string{
+			{"d/a", "d/b", "d/c", "d/d", "d/e", "d/none"}, {"d/a"}, {"d/b"}, {"d/c", "d/e"}, {"d/e"}, {"d/none"}, {"d/a0", "d/d0"}, nil,
+		} {
+			got, err := store.CreatedLocks(t.Context(), s, keys)
+			if err != nil || len(got) != len(keys) {
+				t.Fatalf("%q: %v, %v", keys, got, err)
+			}
+			for i, key := range keys {
+				if !got[i].Until.Equal(want[key].Until) || got[i].Mode != want[key].Mode {
+					t.Errorf("of %q, %s has the lock %v, want %v", keys, key, got[i], want[key])
+				}
+			}
+		}
+	})
+}
+
 // TestExtendLockOfDeleted extends the lock of what a marker hides, with Amazon's answer to that: a push has to learn that
 // what it would build on is gone.
 func TestExtendLockOfDeleted(t *testing.T) {

@@ -2,11 +2,16 @@ package store
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"iter"
+	"slices"
+	"strings"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 )
 
 // A Versioner is a [Store] that can keep what was deleted or overwritten. Below each key it has
@@ -92,6 +97,57 @@ type Locker interface {
 	// LockOf returns the lock of the object under key, or, if id is not empty, of that version. It is
 	// zero if it never had one, and may have ended. If there is no object the error is [fs.ErrNotExist].
 	LockOf(ctx context.Context, key, id string) (Lock, error)
+}
+
+// asking is how many locks are asked for at once: small requests.
+const asking = 16
+
+// CreatedLocks returns the locks of what was created under keys, which lie in one folder: of the oldest version of
+// each, whatever lies above it. A key that has no version has none. It costs a listing of the versions from the
+// first key to the last, and one request for each.
+func CreatedLocks(ctx context.Context, st interface {
+	Versioner
+	Locker
+}, keys []string) ([]Lock, error) {
+	if len(keys) == 0 {
+		return nil, nil
+	}
+	first, last := slices.Min(keys), slices.Max(keys)
+	q := Query{Prefix: first, Shallow: true}
+	for !strings.HasPrefix(last, q.Prefix) {
+		q.Prefix = q.Prefix[:len(q.Prefix)-1]
+	}
+	if first != q.Prefix {
+		q.After = first[:len(first)-1] // the first key is after that, and nearly nothing in between
+	}
+	oldest := map[string]string{}
+	for v, err := range st.Versions(ctx, q) {
+		if err != nil {
+			return nil, err
+		}
+		if v.Key > last {
+			break
+		}
+		if !v.Marker {
+			oldest[v.Key] = v.ID
+		}
+	}
+	locks := make([]Lock, len(keys))
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(asking)
+	for i, key := range keys {
+		id, ok := oldest[key]
+		if !ok {
+			continue
+		}
+		g.Go(func() (err error) {
+			if locks[i], err = st.LockOf(ctx, key, id); errors.Is(err, fs.ErrNotExist) {
+				err = nil
+			}
+			return err
+		})
+	}
+	return locks, g.Wait()
 }
 
 // A Lock keeps an object from being deleted until a time by the store's clock, which all servers keep

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"maps"
 	"time"
 
@@ -208,7 +207,10 @@ func (p *program) checkAllLocks(ctx context.Context, st store.Store, name string
 
 // lockedUntil returns what asks a store for its locks, or nil if it has none.
 func (p *program) lockedUntil(ctx context.Context, st store.Store) (retention.LockedUntil, error) {
-	locker, ok := st.(store.Locker)
+	locker, ok := st.(interface {
+		store.Versioner
+		store.Locker
+	})
 	if !ok {
 		return nil, nil
 	}
@@ -221,12 +223,15 @@ func (p *program) lockedUntil(ctx context.Context, st store.Store) (retention.Lo
 	case err != nil:
 		return nil, err
 	}
-	return func(ctx context.Context, key string) (time.Time, error) {
-		l, err := locker.LockOf(ctx, key, "")
-		if errors.Is(err, fs.ErrNotExist) || err == nil && l.Until.Before(time.Now()) {
-			return time.Time{}, nil
+	return func(ctx context.Context, keys []string) ([]time.Time, error) {
+		locks, err := store.CreatedLocks(ctx, locker, keys)
+		until := make([]time.Time, len(locks))
+		for i, l := range locks {
+			if l.Until.After(time.Now()) {
+				until[i] = l.Until
+			}
 		}
-		return l.Until, err
+		return until, err
 	}, nil
 }
 

@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -101,6 +103,71 @@ func TestPushLocked(t *testing.T) {
 			t.Errorf("why: %s", strict.Why)
 		}
 		mustLite(t, "verify", "app.db", "--all-snapshots")
+	})
+}
+
+// TestWatchLocked watches with locks: all that the newest snapshot rests on is locked for as long.
+func TestWatchLocked(t *testing.T) {
+	onLockStores(t, func(t *testing.T, url string) {
+		r := newWatchRig(t)
+		r.store = url
+		sh(t, r.db, fill("one", 500))
+		w := r.start(t, "--lock-for", "1d")
+		w.await(t, "snapshot stored")
+		sh(t, r.db, "UPDATE words SET word = 'two'")
+		if kind := w.await(t, "snapshot stored")["kind"]; kind != "delta" {
+			t.Errorf("the second snapshot is a %v", kind)
+		}
+		w.end(t, syscall.SIGTERM, 0)
+		st, stored := openS3(t, url), 0
+		for o, err := range st.List(t.Context(), store.Query{Prefix: "app.db/"}) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			stored++
+			until := time.Now().Add(24*time.Hour - time.Minute)
+			if l, err := st.LockOf(t.Context(), o.Key, ""); err != nil || l.Mode != store.Governance || l.Until.Before(until) || l.Until.After(until.Add(2*time.Hour)) {
+				t.Errorf("%s has the lock %v, %v", o.Key, l, err)
+			}
+		}
+		if stored != 2 {
+			t.Errorf("stored are %d", stored)
+		}
+		if got := r.restored(t, "SELECT word FROM words"); got != "two" {
+			t.Errorf("the newest holds %s", got)
+		}
+	})
+}
+
+// TestLockedBelow deletes and prunes where something else lies on top of what was pushed: its own lock counts.
+func TestLockedBelow(t *testing.T) {
+	onLockStores(t, func(t *testing.T, url string) {
+		db := sampleDB(t)
+		t.Setenv("LITESTASH_STORE", url)
+		locked := pushJSON(t, db, "--full", "--lock-for", "1h")
+		free := pushJSON(t, db, "--full", "--even-unchanged")
+		newest := pushJSON(t, db, "--full", "--even-unchanged")
+		th := rootThief(t, url)
+		th.overwrite(locked.Key, "forged")
+		th.overwrite(free.Key, "forged")
+		top := store.Lock{Mode: store.Governance, Until: time.Now().Add(time.Hour)}
+		if err := openS3(t, url).ExtendLock(t.Context(), free.Key, top); err != nil {
+			t.Fatal(err)
+		}
+
+		says := locked.Snapshot + " is locked until "
+		if code, _, errs := lite(t, "delete", "app.db", free.Snapshot, locked.Snapshot); code != exitRefused || !strings.Contains(errs, says) {
+			t.Errorf("delete exits with %d: %s", code, errs)
+		}
+		if code, _, errs := lite(t, "delete", "app.db", "--all-snapshots", "--confirm", "app.db"); code != exitRefused || !strings.Contains(errs, says) {
+			t.Errorf("delete of all exits with %d: %s", code, errs)
+		}
+		if out := mustLite(t, "prune", "app.db", "--keep-last", "1"); strings.Count(out, "locked until ") != 1 {
+			t.Errorf("prune says:\n%s", out)
+		}
+		if got := snapshotsIn(t, url, "app.db"); !slices.Equal(got, []string{locked.Snapshot, newest.Snapshot}) {
+			t.Errorf("left are %q", got)
+		}
 	})
 }
 

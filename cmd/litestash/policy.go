@@ -143,6 +143,7 @@ func (at place) statements(role string, lockFor time.Duration) []statement {
 				at.allow("SeeLocks", []string{"s3:GetObjectRetention"}, "*"))
 		}
 	case "prune":
+		all = append(all, at.list("s3:ListBucketVersions")...) // locks are those of the oldest versions
 		all = append(all,
 			at.allow("AnnounceAndHold", []string{"s3:PutObject"}, ".litestash/announced/*", ".litestash/held/*"),
 			at.allow("Delete", []string{"s3:DeleteObject"}, "*"),

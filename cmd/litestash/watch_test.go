@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/litestash/litestash/format"
+	"github.com/litestash/litestash/internal/agetool"
 	"github.com/litestash/litestash/internal/ui"
 	"github.com/litestash/litestash/retention"
 	"github.com/litestash/litestash/snapshot"
@@ -157,6 +158,46 @@ func TestWatch(t *testing.T) {
 			mustLite(t, append([]string{"verify", "app.db", "--all-snapshots"}, r.global()...)...)
 			mustBeClean(t, r.dir, r.store)
 		})
+	}
+}
+
+// TestWatchSealed watches with a public key alone: full and deltas are for its identity, and for nobody else.
+func TestWatchSealed(t *testing.T) {
+	t.Parallel()
+	r := newWatchRig(t)
+	if err := agetool.Build(r.dir); err != nil {
+		t.Fatal(err)
+	}
+	identity := filepath.Join(r.dir, "key.txt")
+	if out, err := exec.Command(filepath.Join(r.dir, "age-keygen"), "-o", identity).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	recipient, err := exec.Command(filepath.Join(r.dir, "age-keygen"), "-y", identity).Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	sh(t, r.db, fill("secret", 500))
+	w := r.start(t, "--recipient", strings.TrimSpace(string(recipient)))
+	if kind := w.await(t, "snapshot stored")["kind"]; kind != "full" {
+		t.Errorf("the first snapshot is a %v", kind)
+	}
+	sh(t, r.db, "UPDATE words SET word = 'another secret'")
+	if kind := w.await(t, "snapshot stored")["kind"]; kind != "delta" {
+		t.Errorf("the second snapshot is a %v", kind)
+	}
+	w.end(t, syscall.SIGTERM, 0)
+	objects, err := filepath.Glob(filepath.Join(r.store, "app.db", "*.age"))
+	if all, _ := os.ReadDir(filepath.Join(r.store, "app.db")); err != nil || len(objects) != 2 || len(all) != 2 {
+		t.Errorf("stored are %q, %v", all, err)
+	}
+	target := filepath.Join(r.dir, "out.db")
+	restore := append([]string{"restore", "app.db", "-o", target}, r.global()...)
+	if code, _, errs := lite(t, restore...); code != exitLockedOut {
+		t.Errorf("without the identity restore exits with %d: %s", code, errs)
+	}
+	mustLite(t, append(restore, "--identity", identity)...)
+	if got := strings.TrimSpace(sh(t, target, "SELECT word FROM words")); got != "another secret" {
+		t.Errorf("the newest holds %s", got)
 	}
 }
 
