@@ -74,16 +74,16 @@ func (p *program) eachNamed(c *cli.Context, do func(ctx context.Context, st stor
 		}
 		asked = append(asked, m)
 	}
-	st, err := p.openStore(c.Context)
+	in, err := p.openLookup(c.Context)
 	if err != nil {
 		return err
 	}
 	return p.each(c.Context, len(asked), func(i int) error {
-		snap, _, err := asked[i].find(c.Context, st, name)
+		snap, _, err := in.find(c.Context, name, asked[i])
 		if err != nil {
 			return err
 		}
-		return do(c.Context, st, name, snap.Name)
+		return do(c.Context, in.st, name, snap.Name)
 	})
 }
 
