@@ -25,8 +25,8 @@ func (p *program) listCommand() *cli.Command {
 		Usage:     "list the databases in the store, or one database's snapshots",
 		ArgsUsage: "[NAME]",
 		Description: "Without NAME lists the databases; with it, that database's snapshots, the newest last, with what each\n" +
-			"one builds on, and of how many objects a restore reads how much at most. That takes one listing,\n" +
-			"however many there are. Snapshots that cannot be restored, because something that they rest on is\n" +
+			"one builds on, of how many objects a restore reads how much at most, and when it was last proved by\n" +
+			"verify --check. That takes listings alone, however many there are. Snapshots that cannot be restored, because something that they rest on is\n" +
 			"gone, are told, and make the exit code 4.",
 		Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "long", Usage: "also read of each snapshot of NAME how many pages had changed, its size and its root"},
@@ -53,6 +53,7 @@ type listedSnapshot struct {
 	Stored   int64       `json:"stored"`
 	Sealed   bool        `json:"encrypted,omitempty"`
 	Held     bool        `json:"held,omitempty"`
+	Checked  *lastCheck  `json:"checked,omitempty"` // if it ever was
 	History  string      `json:"history"`
 	Key      string      `json:"key"`
 	Parent   string      `json:"parent,omitempty"`     // what it builds on
@@ -123,7 +124,7 @@ func (p *program) listOne(ctx context.Context, st store.Store, name string, long
 		}
 		damage = append(damage, damaged...)
 	}
-	if err := markHeld(ctx, st, name, list); err != nil {
+	if err := addRecords(ctx, st, name, snapshots, list); err != nil {
 		return err
 	}
 	if err := p.printSnapshots(list, long); err != nil {
@@ -163,18 +164,23 @@ func listSnapshots(snapshots []catalog.Snapshot) []listedSnapshot {
 	return list
 }
 
-// markHeld says of each snapshot in list whether it is held.
-func markHeld(ctx context.Context, st store.Store, name string, list []listedSnapshot) error {
+// addRecords says of each snapshot in list, which is of snapshots, whether it is held and what checks came to.
+func addRecords(ctx context.Context, st store.Store, name string, snapshots []catalog.Snapshot, list []listedSnapshot) error {
 	holds, err := catalog.Holds(ctx, st, name)
 	if err != nil {
 		return err
 	}
-	held := map[string]bool{}
+	held := map[format.Name]bool{}
 	for _, h := range holds {
-		held[h.Snapshot.String()] = true
+		held[h.Snapshot] = true
 	}
-	for i := range list {
-		list[i].Held = held[list[i].Snapshot]
+	proofs, err := catalog.Proofs(ctx, st, name)
+	if err != nil {
+		return err
+	}
+	checked := lastChecks(proofs)
+	for i, s := range snapshots {
+		list[i].Held, list[i].Checked = held[s.Name], checked(s.Name)
 	}
 	return nil
 }
@@ -219,7 +225,7 @@ func (p *program) printDatabases(databases []catalog.Database) error {
 }
 
 func (p *program) printSnapshots(list []listedSnapshot, long bool) error {
-	titles := []string{"SNAPSHOT", "KIND", ">STORED", "BUILDS ON", ">OBJECTS", ">FETCHED AT MOST", "AGE"}
+	titles := []string{"SNAPSHOT", "KIND", ">STORED", "BUILDS ON", ">OBJECTS", ">FETCHED AT MOST", "AGE", "PROVED"}
 	if long {
 		titles = append(titles, ">CHANGED", ">SIZE")
 	}
@@ -230,7 +236,7 @@ func (p *program) printSnapshots(list []listedSnapshot, long bool) error {
 		if l.Held {
 			kind += ", held"
 		}
-		row := []string{l.Snapshot, kind, ui.Bytes(l.Stored), l.buildsOn(), "-", "cannot be restored", ui.Ago(l.Time, now)}
+		row := []string{l.Snapshot, kind, ui.Bytes(l.Stored), l.buildsOn(), "-", "cannot be restored", ui.Ago(l.Time, now), l.Checked.ago(now)}
 		if l.Restore != nil {
 			row[4], row[5] = ui.Count(int64(l.Restore.Objects)), ui.Bytes(l.Restore.AtMost)
 		}

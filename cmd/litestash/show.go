@@ -45,6 +45,7 @@ type shown struct {
 	Stored   int64             `json:"stored"`
 	Sealed   bool              `json:"encrypted,omitempty"`
 	Held     bool              `json:"held,omitempty"`
+	Checked  *lastCheck        `json:"checked,omitempty"` // if it ever was
 	Parent   string            `json:"parent,omitempty"`
 	Chain    []format.Link     `json:"chain"`
 	Restore  *shownPlan        `json:"restore,omitempty"` // unless it cannot be restored
@@ -106,7 +107,12 @@ func (p *program) show(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	proofs, err := catalog.ProofsOf(c.Context, in.st, name, snap.Name)
+	if err != nil {
+		return err
+	}
 	s := newShown(snap, t.Index)
+	s.Checked = lastChecks(proofs)(snap.Name)
 	s.Held = slices.ContainsFunc(holds, func(h catalog.Hold) bool { return h.Snapshot == snap.Name })
 	if perr == nil {
 		s.Restore = &shownPlan{plan.Objects, plan.Requests, plan.Bytes}
@@ -153,6 +159,7 @@ func (p *program) printShown(s *shown) error {
 			{"history", s.History},
 			{"creator", s.Creator},
 			{"key", s.Key},
+			{"checked", s.Checked.String()},
 		}
 		if s.Held {
 			lines = append(lines, [2]string{"held", "until litestash unhold lets it go"})
