@@ -18,7 +18,6 @@ import (
 	"time"
 
 	"github.com/litestash/litestash/format"
-	"github.com/litestash/litestash/internal/agetool"
 	"github.com/litestash/litestash/internal/ui"
 	"github.com/litestash/litestash/retention"
 	"github.com/litestash/litestash/snapshot"
@@ -165,19 +164,9 @@ func TestWatch(t *testing.T) {
 func TestWatchSealed(t *testing.T) {
 	t.Parallel()
 	r := newWatchRig(t)
-	if err := agetool.Build(r.dir); err != nil {
-		t.Fatal(err)
-	}
-	identity := filepath.Join(r.dir, "key.txt")
-	if out, err := exec.Command(filepath.Join(r.dir, "age-keygen"), "-o", identity).CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
-	recipient, err := exec.Command(filepath.Join(r.dir, "age-keygen"), "-y", identity).Output()
-	if err != nil {
-		t.Fatal(err)
-	}
+	identity, recipient := newAgeKey(t, r.dir)
 	sh(t, r.db, fill("secret", 500))
-	w := r.start(t, "--recipient", strings.TrimSpace(string(recipient)))
+	w := r.start(t, "--recipient", recipient)
 	if kind := w.await(t, "snapshot stored")["kind"]; kind != "full" {
 		t.Errorf("the first snapshot is a %v", kind)
 	}
