@@ -7,9 +7,8 @@ import (
 	"fmt"
 	"io"
 
-	"github.com/litestash/litestash/catalog"
 	"github.com/litestash/litestash/format"
-	"github.com/litestash/litestash/store"
+	"github.com/litestash/litestash/seal"
 )
 
 // A checker lets the bytes of an object through, a frame at a time, as far as they are right: each page has
@@ -17,12 +16,12 @@ import (
 // hashes of a delta make its root only the page tables of all its chain could tell. It is an [io.Reader] that
 // ends without an error only if all was right, and is not for concurrent use.
 type checker struct {
-	ctx  context.Context
-	from store.Store
-	snap catalog.Snapshot
-	tail *format.Tail
-	end  []byte // the last bytes of the object
-	body io.Reader
+	ctx    context.Context
+	kind   format.Kind
+	object *seal.Object
+	tail   *format.Tail
+	end    []byte // the last bytes of the object
+	body   io.Reader
 
 	next  int    // frame, counted from the header
 	frame []byte // what is left of the one that was checked last
@@ -37,10 +36,11 @@ type checker struct {
 	err     error
 }
 
-func newChecker(ctx context.Context, from store.Store, snap catalog.Snapshot, tail *format.Tail, end []byte, body io.Reader) *checker {
+// newChecker returns what checks body, which is all that an object holds, decrypted.
+func newChecker(ctx context.Context, kind format.Kind, object *seal.Object, tail *format.Tail, end []byte, body io.Reader) *checker {
 	x := tail.Index
 	return &checker{
-		ctx: ctx, from: from, snap: snap, tail: tail, end: end, body: body,
+		ctx: ctx, kind: kind, object: object, tail: tail, end: end, body: body,
 		hasher: format.NewPageHasher(x.Salt),
 		root:   format.NewRootHasher(x.PageSize, x.Pages, x.Salt),
 	}
@@ -88,7 +88,7 @@ func (c *checker) load() error {
 			last = s[len(s)-1]
 		}
 	}
-	return c.pass(format.Span{Off: last.End(), Len: c.snap.Object.Size - last.End()}, c.checkEnd)
+	return c.pass(format.Span{Off: last.End(), Len: c.object.Size() - last.End()}, c.checkEnd)
 }
 
 // pass reads a range, which is the next of the body, and lets it through if check does.
@@ -148,7 +148,7 @@ func (c *checker) checkData(i int, stored []byte) error {
 // readSegment reads the next segment of the page table, ahead of where it is in the object.
 func (c *checker) readSegment() error {
 	i := len(c.sums)
-	frame, err := c.read(c.tail.Segments[i])
+	frame, err := c.object.Read(c.ctx, c.tail.Segments[i])
 	if err != nil {
 		return err
 	}
@@ -162,14 +162,6 @@ func (c *checker) readSegment() error {
 	return nil
 }
 
-// read returns a range of the object, from memory if it is at its end.
-func (c *checker) read(s format.Span) ([]byte, error) {
-	if from := s.Off - (c.snap.Object.Size - int64(len(c.end))); from >= 0 {
-		return c.end[from : from+s.Len], nil
-	}
-	return catalog.ReadRange(c.ctx, c.from, c.snap.Object, s)
-}
-
 func (c *checker) checkSegment(i int, b []byte) error {
 	if sha256.Sum256(b) != c.sums[i] {
 		return fmt.Errorf("%w: page table segment %d is another the second time", format.ErrDamaged, i)
@@ -181,7 +173,7 @@ func (c *checker) checkEnd(b []byte) error {
 	if !bytes.Equal(b, c.end[len(c.end)-len(b):]) {
 		return fmt.Errorf("%w: the end is another the second time", format.ErrDamaged)
 	}
-	if c.snap.Kind == format.Full && c.root.Sum() != c.tail.Index.Root {
+	if c.kind == format.Full && c.root.Sum() != c.tail.Index.Root {
 		return fmt.Errorf("%w: the page hashes do not make the root", format.ErrDamaged)
 	}
 	return nil

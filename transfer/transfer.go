@@ -23,6 +23,7 @@ import (
 	"github.com/litestash/litestash/chain"
 	"github.com/litestash/litestash/format"
 	"github.com/litestash/litestash/internal/progress"
+	"github.com/litestash/litestash/seal"
 	"github.com/litestash/litestash/store"
 )
 
@@ -30,6 +31,8 @@ import (
 type Options struct {
 	// Concurrency is how many snapshots are copied at once, of which one may be large. 0 is 4.
 	Concurrency int
+	// Identities open what is encrypted, so that it is checked as well. What they do not open is copied as it is.
+	Identities *seal.Identities
 	// Meter counts stored bytes of snapshots that are copied.
 	Meter *progress.Meter
 	// Logger is told of each snapshot and of what was survived. Nil discards.
@@ -40,7 +43,7 @@ type Options struct {
 type Result struct {
 	Copied  int   // snapshots
 	Bytes   int64 // stored bytes of these
-	Sealed  int   // of these, encrypted ones: that they are whole could only be seen from outside
+	Sealed  int   // of these, encrypted ones that no identity opened: that they can be whole was seen from outside
 	There   int   // snapshots that were in the copy already
 	Leaving int   // snapshots that are announced to be deleted, here or there, and not copied
 	Records int   // holds and proofs that were copied
@@ -219,7 +222,7 @@ func (t *transfer) step(ctx context.Context, i int) (done bool, err error) {
 		t.copied[s.Name] = true
 		t.result.Copied++
 		t.result.Bytes += s.Object.Size
-		if s.Encrypted {
+		if f == nil {
 			t.result.Sealed++
 		}
 		return true, nil
@@ -244,13 +247,16 @@ func isDamage(err error) bool {
 	return errors.Is(err, format.ErrDamaged) || errors.Is(err, store.ErrChanged) || errors.As(err, new(*format.VersionError))
 }
 
-// bring copies a snapshot, or compares it with what is there. For one that is not encrypted it returns the
-// facts that those which build on it have to fit to.
+// bring copies a snapshot, or compares it with what is there. For one that can be read it returns the facts that
+// those which build on it have to fit to.
 func (t *transfer) bring(ctx context.Context, s *step) (*facts, error) {
-	if s.Encrypted {
+	if s.Encrypted && t.opts.Identities == nil {
 		return nil, t.bringSealed(ctx, s)
 	}
-	tail, object, err := catalog.Open(ctx, t.from, s.Snapshot, nil)
+	tail, object, err := catalog.Open(ctx, t.from, s.Snapshot, t.opts.Identities)
+	if errors.As(err, new(*seal.LockedError)) {
+		return nil, t.bringSealed(ctx, s)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -263,12 +269,16 @@ func (t *transfer) bring(ctx context.Context, s *step) (*facts, error) {
 	}
 	x := tail.Index
 	f := &facts{x.Root, x.Salt, x.PageSize}
-	if s.there != nil {
+	check := func(text io.Reader) io.ReadCloser { return newChecker(ctx, s.Kind, object, tail, end, text) }
+	switch {
+	case s.there != nil && s.Encrypted:
+		return f, t.compare(ctx, s, comparedAt)
+	case s.there != nil:
 		return f, t.compare(ctx, s, int64(len(end)))
+	case s.Encrypted:
+		return f, t.create(ctx, s, func(stored io.Reader) io.ReadCloser { return newSealedChecker(object, stored, check) })
 	}
-	return f, t.create(ctx, s, func(body io.Reader) io.ReadCloser {
-		return newChecker(ctx, t.from, s.Snapshot, tail, end, body)
-	})
+	return f, t.create(ctx, s, check)
 }
 
 // checkParent checks that a delta was made for the snapshots that it rests on as they are.

@@ -20,6 +20,7 @@ import (
 	"github.com/litestash/litestash/format"
 	"github.com/litestash/litestash/internal/memimage"
 	"github.com/litestash/litestash/restore"
+	"github.com/litestash/litestash/seal"
 	"github.com/litestash/litestash/store"
 	"github.com/litestash/litestash/store/storetest"
 	"github.com/litestash/litestash/transfer"
@@ -34,6 +35,7 @@ type history struct {
 	st     *store.Dir
 	all    []catalog.Snapshot
 	images [][]byte
+	ids    *seal.Identities // that open them; nil if they are not encrypted
 }
 
 func openDir(t *testing.T, dir string) *store.Dir {
@@ -48,8 +50,14 @@ func openDir(t *testing.T, dir string) *store.Dir {
 // newHistory pushes n snapshots, a millisecond apart and in one minute: each builds on the one before.
 func newHistory(t *testing.T, n, pages int) *history {
 	t.Helper()
+	return pushHistory(t, n, pages, nil, nil)
+}
+
+// pushHistory is newHistory, encrypted for rs, which ids open.
+func pushHistory(t *testing.T, n, pages int, rs *seal.Recipients, ids *seal.Identities) *history {
+	t.Helper()
 	const pageSize = 512
-	h := &history{dir: storetest.FastDir(t)}
+	h := &history{dir: storetest.FastDir(t), ids: ids}
 	h.st = openDir(t, h.dir)
 	data := memimage.Noise(1, pageSize, pages)
 	now := time.Now().Truncate(time.Minute)
@@ -59,9 +67,11 @@ func newHistory(t *testing.T, n, pages int) *history {
 			copy(data[(i%pages)*pageSize:], memimage.Noise(uint64(100+i), pageSize, 1))
 		}
 		p, err := upload.Begin(t.Context(), h.st, upload.Options{
-			Database: database,
-			Source:   format.Source{Host: "h", Path: "/app.db"},
-			Now:      func() time.Time { return now },
+			Database:   database,
+			Source:     format.Source{Host: "h", Path: "/app.db"},
+			Recipients: rs,
+			Identities: ids,
+			Now:        func() time.Time { return now },
 		})
 		if err != nil {
 			t.Fatal(err)
@@ -111,7 +121,7 @@ func (h *history) checkCopy(t *testing.T, to store.Store) int {
 			t.Fatalf("%v is in the copy alone", s.Name)
 		}
 		var b bytes.Buffer
-		if _, err := restore.Stream(t.Context(), to, s, &b, restore.Options{TempDir: t.TempDir()}); err != nil {
+		if _, err := restore.Stream(t.Context(), to, s, &b, restore.Options{TempDir: t.TempDir(), Identities: h.ids}); err != nil {
 			t.Fatalf("%v in the copy: %v", s.Name, err)
 		}
 		if !bytes.Equal(b.Bytes(), h.images[i]) {

@@ -24,7 +24,8 @@ func (p *program) copyCommand() *cli.Command {
 			"and under the same keys. What is there already is compared and left; what is about to be deleted is\n" +
 			"left out. No snapshot comes before what it rests on, so that an interruption leaves nothing that\n" +
 			"cannot be restored; the next time goes on from there. Every page of what is copied is compared with\n" +
-			"its hash. Of encrypted snapshots, only that they can be whole is seen.",
+			"its hash; of encrypted snapshots with --identity alone, and without only that they can be whole is seen.\n" +
+			"The source needs the rights of restore; the copy those of push, and holds those of prune besides.",
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "from", Usage: "copy from the store at `URL`; by default the one that --store names"},
 			&cli.StringFlag{Name: "to", Usage: "copy to the store at `URL`"},
@@ -39,7 +40,7 @@ type copied struct {
 	Database string  `json:"database"`
 	Copied   int     `json:"copied"`  // snapshots
 	Bytes    int64   `json:"bytes"`   // stored, of these
-	Sealed   int     `json:"sealed"`  // encrypted ones among them
+	Sealed   int     `json:"sealed"`  // of these, encrypted ones that no identity opened
 	There    int     `json:"there"`   // snapshots that were there already
 	Leaving  int     `json:"leaving"` // snapshots that are about to be deleted
 	Records  int     `json:"records"` // holds and proofs
@@ -68,9 +69,11 @@ func (p *program) copy(c *cli.Context) error {
 			return errNoDatabases
 		}
 	}
-	return p.each(c.Context, len(names), func(i int) error {
-		return p.copyOne(c.Context, from, to, names[i], transfer.Options{Concurrency: c.Int("concurrency"), Logger: p.log})
-	})
+	opts := transfer.Options{Concurrency: c.Int("concurrency"), Logger: p.log}
+	if opts.Identities, err = p.keys.open(); err != nil {
+		return err
+	}
+	return p.each(c.Context, len(names), func(i int) error { return p.copyOne(c.Context, from, to, names[i], opts) })
 }
 
 // openBoth opens the stores that are copied from and to.

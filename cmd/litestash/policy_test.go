@@ -107,6 +107,7 @@ func (s *stage) readAll() {
 	mustLite(s.t, "status", "app.db")
 	mustLite(s.t, "export", "app.db", s.t.TempDir())
 	mustLite(s.t, "verify", "app.db", "--all-snapshots")
+	mustLite(s.t, "copy", "app.db", "--to", filepath.Join(s.t.TempDir(), "copy"))
 	target := filepath.Join(s.t.TempDir(), "out.db")
 	mustLite(s.t, "restore", "app.db", "-o", target)
 	if sh(s.t, target, ".sha3sum") != sh(s.t, s.db, ".sha3sum") {
@@ -135,6 +136,19 @@ func (s *stage) watch(args ...string) {
 	sh(s.t, s.db, "UPDATE words SET word = 'watched' WHERE rowid < 9")
 	p.await(s.t, "snapshot stored")
 	p.end(s.t, syscall.SIGTERM, 0)
+}
+
+// copyInto copies from a directory: snapshots and what checks found may be stored, holds may not.
+func (s *stage) copyInto() {
+	s.t.Helper()
+	from := filepath.Join(s.t.TempDir(), "from")
+	mustLite(s.t, "push", s.db, "--name", "copied.db", "--store", from)
+	mustLite(s.t, "verify", "copied.db", "--check", "quick", "--store", from)
+	if out := mustLite(s.t, "copy", "--from", from, "--to", s.url); !strings.Contains(out, "1 snapshot copied") || !strings.Contains(out, "1 of holds and proofs") {
+		s.t.Errorf("copy says:\n%s", out)
+	}
+	mustLite(s.t, "hold", "copied.db", "latest", "--store", from)
+	s.denied("copy", "--from", from, "--to", s.url)
 }
 
 // outside checks that nothing can be done outside the prefix.
@@ -181,6 +195,7 @@ func TestRolePush(t *testing.T) {
 			s.readAll()
 			mustLite(t, "verify", "app.db", "--check", "quick") // which it may record
 			s.watch(locks...)
+			s.copyInto()
 
 			s.outside()
 			s.noVersions(st, two.Key)
