@@ -3,6 +3,8 @@ package check
 import (
 	"bytes"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -66,8 +68,8 @@ func unitFiles(t *testing.T, program string) []string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(found) != 3 {
-		t.Fatalf("this test knows of three units, and there are %q", found)
+	if len(found) != 5 {
+		t.Fatalf("this test knows of five units, and there are %q", found)
 	}
 	dir, copies := t.TempDir(), []string{}
 	for _, f := range found {
@@ -88,14 +90,16 @@ func TestUnits(t *testing.T) {
 	if err != nil || len(bytes.TrimSpace(out)) > 0 {
 		t.Errorf("systemd-analyze verify: %v\n%s", err, out)
 	}
-	timer := sections(t, "systemd/litestash-push@.timer")["Timer"]
-	out, err = exec.Command("systemd-analyze", "calendar", timer.last(t, "OnCalendar")).CombinedOutput()
-	if err != nil {
-		t.Errorf("OnCalendar=: %v\n%s", err, out)
-	}
-	timer.duration(t, "RandomizedDelaySec")
-	if timer.last(t, "Persistent") != "yes" {
-		t.Error("what was missed is not made up for")
+	for _, name := range []string{"push", "verify"} {
+		timer := sections(t, "systemd/litestash-"+name+"@.timer")["Timer"]
+		out, err = exec.Command("systemd-analyze", "calendar", timer.last(t, "OnCalendar")).CombinedOutput()
+		if err != nil {
+			t.Errorf("%s: OnCalendar=: %v\n%s", name, err, out)
+		}
+		timer.duration(t, "RandomizedDelaySec")
+		if timer.last(t, "Persistent") != "yes" {
+			t.Errorf("%s: what was missed is not made up for", name)
+		}
 	}
 }
 
@@ -145,7 +149,7 @@ func service(t *testing.T, path string) (*box, invocation, section) {
 			}
 			inv.argv = append(inv.argv, strings.Fields(value)...)
 		} else {
-			inv.argv = append(inv.argv, word)
+			inv.argv = append(inv.argv, strings.ReplaceAll(word, "%d", "/run/credentials"))
 		}
 	}
 	if temp := inv.env["LITESTASH_TEMP_DIR"]; temp != "/var/tmp" || s.last(t, "PrivateTmp") != "yes" {
@@ -154,7 +158,7 @@ func service(t *testing.T, path string) (*box, invocation, section) {
 	if s.last(t, "ProtectSystem") != "strict" || s["ReadWritePaths"] != nil {
 		t.Errorf("%s: more can be written to than this test thinks", path)
 	}
-	credential := s.last(t, "LoadCredential")
+	credential := s["LoadCredential"][0]
 	name, file, _ := strings.Cut(credential, ":")
 	if file != "/etc/litestash/app.aws" || inv.env["AWS_SHARED_CREDENTIALS_FILE"] != "/run/credentials/"+name {
 		t.Errorf("%s: %s is not what the program is given", path, credential)
@@ -181,6 +185,42 @@ func TestPushService(t *testing.T) {
 	b.run(t, inv)
 	if got := snapshots(t, b.mounts["/store"]); len(got) != 1 {
 		t.Errorf("the store has %q", got)
+	}
+}
+
+// TestVerifyService drills what the service for pushes has stored, with SQLite's full check, and tells that to a service
+// for alarms.
+func TestVerifyService(t *testing.T) {
+	push, inv, _ := service(t, "systemd/litestash-push@.service")
+	application(t, filepath.Join(push.mounts["/srv/app"], "app.db"))
+	push.run(t, inv)
+
+	pings := make(chan string, 10)
+	alarms := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { pings <- r.URL.Path }))
+	defer alarms.Close()
+	b, inv, s := service(t, "systemd/litestash-verify@.service")
+	if name, file, _ := strings.Cut(s.last(t, "LoadCredential"), ":"); name != "ping" || file != "/etc/litestash/app.ping" {
+		t.Errorf("the address for pings is %s in %s", name, file)
+	}
+	b.mounts["/store"] = push.mounts["/store"]
+	b.mounts["/run/credentials"] = openDir(t, 0o755)
+	if err := os.WriteFile(filepath.Join(b.mounts["/run/credentials"], "ping"), []byte(alarms.URL+"/drill\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if out := b.run(t, inv); !strings.Contains(out, "proved") {
+		t.Errorf("the drill says:\n%s", out)
+	}
+	if proofs, err := filepath.Glob(filepath.Join(b.mounts["/store"], ".litestash/proofs/app.db/*.full.sound.json")); err != nil || len(proofs) != 1 {
+		t.Errorf("recorded are %q, %v", proofs, err)
+	}
+	alarms.Close() // after the last answer
+	close(pings)
+	var got []string
+	for path := range pings {
+		got = append(got, path)
+	}
+	if !slices.Equal(got, []string{"/drill/start", "/drill"}) {
+		t.Errorf("the pings were %q", got)
 	}
 }
 
