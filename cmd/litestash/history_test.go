@@ -4,10 +4,9 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"io"
-	"log/slog"
 	"maps"
+	"math"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -15,43 +14,82 @@ import (
 	"testing"
 	"time"
 
+	agelib "filippo.io/age"
+
 	"github.com/litestash/litestash/catalog"
 	"github.com/litestash/litestash/chain"
 	"github.com/litestash/litestash/format"
 	"github.com/litestash/litestash/internal/race"
-	"github.com/litestash/litestash/internal/ui"
 	"github.com/litestash/litestash/restore"
-	"github.com/litestash/litestash/retention"
-	"github.com/litestash/litestash/snapshot"
-	"github.com/litestash/litestash/state"
+	"github.com/litestash/litestash/seal"
 	"github.com/litestash/litestash/store"
 	"github.com/litestash/litestash/store/storetest"
-	"github.com/litestash/litestash/upload"
 )
 
 // A history is what happens to one name in a store: sqlite3 shells run random SQL on databases of a random
 // schema, under a clock that jumps, and after each step a snapshot is pushed. SQLite's own backup says what
-// each of them has to hold. Between that, states are lost and damaged, snapshots are deleted, pruned and held, and a second
+// each of them has to hold. Between that, states are lost and damaged, snapshots are proved, deleted, pruned and held, and a second
 // database, which began as a copy of the first, is pushed to the same name, at times in the middle of the
-// first one's push.
+// first one's push. Calls of the store fail, and whatever made them is killed, and done again. From some step on snapshots may be
+// encrypted.
 type history struct {
+	*chances
 	t     *testing.T
-	rnd   *rand.Rand
 	dir   string
-	st    *midwayStore
+	sound store.Store
+	fault *storetest.Faulty // of sound
+	st    *midwayStore      // of fault, with what happens in the middle
 	now   time.Time
 	sites []*site
 	turn  int  // whose
-	forks bool // there will be a second
 	dense bool // the clock goes on slowly, so that chains become long
+	forks int  // at which step there is a second one; none at a step that does not come
+	seals int  // from which step on snapshots are encrypted
 
-	images   map[format.Name][]byte // what is listed has to hold
-	sources  map[format.Name]*site
-	replaced map[format.Name][]byte // what may be listed, and may have lost what it rests on
-	held     map[format.Name]bool
-	deleted  map[string]bool // the last parts of keys
-	counts   map[string]int
+	key        *agelib.X25519Identity
+	identities *seal.Identities // of the key
+	full       bool             // the next push has to store a full
+	recipients *seal.Recipients // nil while nothing is encrypted
+
+	kept    map[format.Name]*keptSnapshot // what is listed
+	held    map[format.Name]bool
+	deleted map[string]bool // the last parts of keys
 }
+
+// A keptSnapshot is what a snapshot has to hold, and which site it is of.
+type keptSnapshot struct {
+	image []byte
+	site  *site
+	base  string // the last part of its key
+	// sure is that a push has claimed it. Others are of pushes that failed or stored another snapshot instead at once,
+	// and may have lost what they rest on.
+	sure bool
+}
+
+// chances are what histories have in common: where what is random comes from, and how often what happened.
+type chances struct {
+	rnd          *rand.Rand
+	steps        *deck[sqlStep]
+	ticks        *deck[tick]
+	disturbances *deck[disturbance]
+	counts       map[string]int
+}
+
+func newChances(rnd *rand.Rand) *chances {
+	c := &chances{
+		rnd: rnd, steps: newSQLSteps(rnd), ticks: &deck[tick]{rnd: rnd}, disturbances: &deck[disturbance]{rnd: rnd},
+		counts: map[string]int{},
+	}
+	for _, t := range ticks {
+		c.ticks.add(t.times, t.tick)
+	}
+	for _, d := range disturbances {
+		c.disturbances.add(d.times, d.do)
+	}
+	return c
+}
+
+func (c *chances) count(what string) { c.counts[what]++ }
 
 // A site is a database, whoever writes to it, and what is remembered of it.
 type site struct {
@@ -59,6 +97,7 @@ type site struct {
 	name  string
 	state string
 	watch *watched // nil if it is pushed by push
+	last  []byte   // what it held at the last push
 }
 
 // A midwayStore calls midway, once, before it creates an object.
@@ -75,15 +114,20 @@ func (m *midwayStore) Create(ctx context.Context, key string, body io.Reader, mo
 	return m.Store.Create(ctx, key, body, most)
 }
 
-func (m *midwayStore) String() string { return fmt.Sprint(m.Store) }
+func (m *midwayStore) String() string { return "the store" }
 
-func newHistory(t *testing.T, rnd *rand.Rand, st store.Store) *history {
+func newHistory(t *testing.T, c *chances, st store.Store) *history {
+	key, err := agelib.GenerateX25519Identity()
+	if err != nil {
+		t.Fatal(err)
+	}
+	fault := storetest.Fault(st)
 	h := &history{
-		t: t, rnd: rnd, dir: storetest.FastDir(t), st: &midwayStore{Store: st},
-		now:    time.Date(2026, 11, 22, 23, rnd.IntN(60), 0, 0, time.UTC),
-		images: map[format.Name][]byte{}, sources: map[format.Name]*site{}, replaced: map[format.Name][]byte{},
-		held:    map[format.Name]bool{},
-		deleted: map[string]bool{}, counts: map[string]int{},
+		chances: c, t: t, dir: storetest.FastDir(t), sound: st, fault: fault, st: &midwayStore{Store: fault},
+		now:   time.Date(2026, 11, 22, 23, c.rnd.IntN(60), 0, 0, time.UTC),
+		forks: math.MaxInt, seals: math.MaxInt,
+		key: key, identities: seal.NewIdentities(key),
+		kept: map[format.Name]*keptSnapshot{}, held: map[format.Name]bool{}, deleted: map[string]bool{},
 	}
 	h.sites = []*site{h.newSite("first")}
 	t.Cleanup(func() {
@@ -99,96 +143,157 @@ func (h *history) newSite(name string) *site {
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		h.t.Fatal(err)
 	}
-	return &site{sqlWriter: newSQLWriter(h.t, h.rnd, filepath.Join(dir, "app.db")), name: name, state: filepath.Join(dir, "state")}
+	w := newSQLWriter(h.t, h.rnd, h.steps, filepath.Join(dir, "app.db"))
+	return &site{sqlWriter: w, name: name, state: filepath.Join(dir, "state")}
 }
 
 // run takes a number of steps, and restores all that is there then.
 func (h *history) run(steps int) {
-	for range steps {
+	for i := range steps {
+		if i == h.forks {
+			h.fork()
+		}
+		if i == h.seals {
+			h.encrypt()
+		}
 		s := h.sites[h.turn%len(h.sites)]
 		if h.rnd.IntN(15) == 0 {
 			h.turn++ // the other's turn, if there is one
 		}
 		s.change()
+		for _, kind := range s.ran {
+			h.count(kind)
+		}
 		h.tick()
-		h.disturb(s)
+		if do := h.disturbances.deal(); do != nil {
+			do(h, s)
+		}
 		h.push(s)
-		if h.rnd.IntN(4) == 0 && len(h.images) > 0 {
-			h.restore(h.pick())
+		if h.rnd.IntN(4) == 0 {
+			if n, ok := h.pick(); ok {
+				h.restore(n)
+			}
 		}
 	}
+	h.fault.Check(h.t)
 	h.check()
+}
+
+// encrypt lets all pushes encrypt from now on.
+func (h *history) encrypt() {
+	for _, s := range h.sites {
+		h.stopWatch(s)
+	}
+	var err error
+	if h.recipients, err = seal.NewRecipients(h.key.Recipient()); err != nil {
+		h.t.Fatal(err)
+	}
+}
+
+// A tick lets up to a time pass.
+type tick struct {
+	most  time.Duration
+	dense time.Duration // the same in a history that is dense
+}
+
+var ticks = []struct {
+	times int
+	tick
+}{
+	{10, tick{5 * time.Second, 5 * time.Second}},
+	{15, tick{100 * time.Second, 20 * time.Second}},
+	{10, tick{20 * time.Minute, 5 * time.Second}},
+	{2, tick{5 * time.Hour, 20 * time.Minute}},
+	{1, tick{50 * time.Hour, 50 * time.Hour}},
+	{2, tick{-time.Hour, -time.Hour}},
 }
 
 // tick lets time pass, sometimes much, and sometimes backwards.
 func (h *history) tick() {
-	below := func(n int, unit time.Duration) time.Duration {
-		return time.Duration(h.rnd.Int64N(int64(n) * int64(unit)))
+	t, before := h.ticks.deal(), h.now
+	most := t.most
+	if h.dense {
+		most = t.dense
 	}
-	n := h.rnd.IntN(80)
-	if h.dense && n >= 10 && n < 78 {
-		n = h.rnd.IntN(60)
+	h.now = h.now.Add(most / time.Duration(1<<20) * time.Duration(1+h.rnd.Int64N(1<<20)))
+	if h.now.Before(before) {
+		h.count("jumps back")
+		return
 	}
-	switch {
-	case n < 20 || h.dense && n < 45:
-		h.now = h.now.Add(below(5, time.Second))
-	case n < 50:
-		h.now = h.now.Add(below(100, time.Second))
-	case n < 70:
-		h.now = h.now.Add(below(20, time.Minute))
-	case n < 74:
-		h.now = h.now.Add(below(5, time.Hour))
-	case n < 76:
-		h.now = h.now.Add(below(50, time.Hour))
-	default:
-		h.now = h.now.Add(-below(1, time.Hour))
+	for unit, what := range map[time.Duration]string{time.Minute: "a minute", time.Hour: "an hour", 24 * time.Hour: "a day"} {
+		if !h.now.Truncate(unit).Equal(before.Truncate(unit)) {
+			h.count("crossings into " + what)
+		}
 	}
 }
 
-// disturb does now and then what is not supposed to hurt.
-func (h *history) disturb(s *site) {
-	switch h.rnd.IntN(30) {
-	case 0, 1:
-		h.spoil(s)
-	case 2, 3:
-		h.delete()
-	case 4, 5:
-		h.startWatch(s)
-	case 6, 7:
-		h.stopWatch(s)
-	case 8:
-		if h.forks && len(h.sites) == 1 {
-			h.fork(s)
-		}
-	case 9:
-		if len(h.sites) == 2 {
-			other := h.sites[0]
-			if other == s {
-				other = h.sites[1]
-			}
-			h.st.midway = func() { h.count("pushes in the middle of another"); h.pushOnce(other, true) }
-		}
-	case 10:
-		h.st.midway = func() { h.count("deletions in the middle of a push"); h.delete() }
-	case 11:
-		h.prune()
-	case 12:
-		h.st.midway = func() { h.count("prunes in the middle of a push"); h.prune() }
-	case 13:
-		h.hold()
-	case 14:
-		h.unhold()
-	}
+// A disturbance is what is not supposed to hurt, before a site is pushed.
+type disturbance = func(*history, *site)
+
+var disturbances = []struct {
+	times int
+	do    disturbance
+}{
+	{32, nil},
+	{3, (*history).spoil},
+	{1, (*history).loseState},
+	{4, (*history).startWatch},
+	{3, (*history).stopWatch},
+	{2, (*history).pushOtherMidway},
+	{3, func(h *history, _ *site) { h.delete() }},
+	{2, func(h *history, _ *site) { h.deleteNewest() }},
+	{2, func(h *history, _ *site) { h.midway("deletions in the middle of a push", h.delete) }},
+	{4, func(h *history, _ *site) { h.midway("deletions in the middle of a push", h.deleteNewest) }},
+	{2, func(h *history, _ *site) { h.prune() }},
+	{2, func(h *history, _ *site) { h.midway("prunes in the middle of a push", h.prune) }},
+	{3, func(h *history, _ *site) { h.hold() }},
+	{1, func(h *history, _ *site) { h.unhold() }},
+	{3, func(h *history, _ *site) { h.prove() }},
+	{4, func(h *history, s *site) { h.failPush(s, failed) }},
+	{2, func(h *history, s *site) { h.failPush(s, killed) }},
+	{2, func(h *history, _ *site) { h.fail("deletions", failed, h.someCall(20), nil, h.tryDelete) }},
+	{2, func(h *history, _ *site) { h.fail("deletions", failed, aDeletion, nil, h.tryDelete) }},
+	{2, func(h *history, _ *site) { h.fail("deletions", killed, h.someCall(20), nil, h.tryDelete) }},
+	{2, func(h *history, _ *site) { h.fail("prunes", failed, h.someCall(20), nil, h.tryPrune) }},
+	{2, func(h *history, _ *site) { h.fail("prunes", killed, h.someCall(20), nil, h.tryPrune) }},
+	{2, func(h *history, _ *site) { h.fail("holds", failed, h.someCall(5), nil, h.tryHold) }},
+	{2, func(h *history, _ *site) { h.fail("proofs", failed, h.someCall(4), nil, h.tryProve) }},
 }
 
 // fork begins a second database as a copy of the first.
-func (h *history) fork(s *site) {
-	two := h.newSite("second")
-	if err := os.WriteFile(two.path, s.backup(), 0o600); err != nil {
+func (h *history) fork() {
+	h.count("forks")
+	first, second := h.sites[0], h.newSite("second")
+	if err := os.WriteFile(second.path, first.backup(), 0o600); err != nil {
 		h.t.Fatal(err)
 	}
-	two.schema = s.schema.clone()
-	h.sites = append(h.sites, two)
+	second.schema = first.schema.clone()
+	h.sites = append(h.sites, second)
+}
+
+// midway lets something happen in the middle of the next push.
+func (h *history) midway(what string, do func()) {
+	h.st.midway = func() { h.count(what); do() }
+}
+
+// pushOtherMidway lets the other site be pushed in the middle of the next push, which stores something.
+func (h *history) pushOtherMidway(s *site) {
+	for _, other := range h.sites {
+		if other != s {
+			h.stopWatch(s)
+			h.full = true
+			h.midway("pushes in the middle of another", func() { h.pushOnce(other, true) })
+		}
+	}
+}
+
+// loseState loses all that is remembered of a site, as with a new host.
+func (h *history) loseState(s *site) {
+	h.stopWatch(s)
+	h.count("lost states")
+	if err := os.RemoveAll(s.state); err != nil {
+		h.t.Fatal(err)
+	}
 }
 
 // spoil loses or damages a file of what is remembered.
@@ -223,248 +328,27 @@ func (h *history) spoil(s *site) {
 	}
 }
 
-// delete deletes some snapshots as delete does, on this host or on another one, which does not know what
-// this one remembers.
-func (h *history) delete() {
-	all, err := catalog.List(h.t.Context(), h.st, "app.db")
-	if errors.As(err, new(*catalog.NotFoundError)) {
-		return
-	}
-	if err != nil {
-		h.t.Fatal(err)
-	}
-	want := retention.Names{}
-	for range 1 + h.rnd.IntN(8) {
-		want[all[h.rnd.IntN(len(all))].Name] = true
-	}
-	if h.rnd.IntN(2) == 0 { // and all that rests on them
-		ids := map[format.ID]bool{}
-		for _, s := range all {
-			if want[s.Name] || s.HasParent && ids[s.Parent] {
-				ids[s.Name.ID], want[s.Name] = true, true
-			}
-		}
-	}
-	gone := map[string]bool{}
-	if err := retention.Delete(h.t.Context(), h.st, "app.db", want, h.deletion(gone)); err != nil {
-		h.t.Fatal(err)
-	}
-	h.forget(gone)
-}
-
-// deletion returns options that note in gone what is deleted.
-func (h *history) deletion(gone map[string]bool) retention.Options {
-	return retention.Options{Deleted: func(s catalog.Snapshot) {
-		if h.held[s.Name] {
-			h.t.Errorf("%v was held, and is deleted", s.Key)
-		}
-		gone[s.Base()], h.deleted[s.Base()] = true, true
-		delete(h.images, s.Name)
-		delete(h.replaced, s.Name)
-		h.count("deleted snapshots")
-	}}
-}
-
-// prune prunes by a random policy. What is kept, check will restore.
-func (h *history) prune() {
-	few := func() int { return max(0, h.rnd.IntN(8)-3) }
-	policy := retention.Policy{Last: few(), Hourly: few(), Daily: few(), Weekly: few(), Within: time.Duration(few()) * time.Hour}
-	gone := map[string]bool{}
-	r, err := retention.Prune(h.t.Context(), h.st, "app.db", policy, retention.PruneOptions{
-		Options: h.deletion(gone), Now: func() time.Time { return h.now },
-	})
-	if errors.Is(err, retention.ErrNoPolicy) || errors.As(err, new(*catalog.NotFoundError)) {
-		return
-	}
-	if err != nil {
-		h.t.Fatal(err)
-	}
-	for _, v := range r.Plan {
-		if _, deleted := r.Gone[v.Snapshot.Name]; deleted && !v.Goes() {
-			h.t.Errorf("%v is deleted, and the plan keeps it: %q", v.Snapshot.Key, v.Reasons)
-		}
-	}
-	h.count("prunes")
-	h.counts["pruned snapshots"] += len(gone)
-	h.forget(gone)
-}
-
-// hold holds a snapshot, so that no deletion takes it.
-func (h *history) hold() {
-	if len(h.images) == 0 {
-		return
-	}
-	n := h.pick()
-	if err := retention.Hold(h.t.Context(), h.st, "app.db", n); err != nil {
-		if !errors.As(err, new(*retention.GoingError)) {
-			h.t.Fatal(err)
-		}
-		return // it is announced by a deletion that something keeps from its end
-	}
-	h.held[n] = true
-	h.count("holds")
-}
-
-func (h *history) unhold() {
-	for n := range h.held {
-		if _, err := retention.Unhold(h.t.Context(), h.st, "app.db", n); err != nil {
-			h.t.Fatal(err)
-		}
-		delete(h.held, n)
-	}
-}
-
-// forget lets the hosts know what was deleted, or not.
-func (h *history) forget(gone map[string]bool) {
-	if h.rnd.IntN(2) > 0 {
-		return
-	}
-	for _, s := range h.sites {
-		if err := state.ForgetDeleted(s.state, h.st.String(), "app.db", gone); err != nil {
-			h.t.Fatal(err)
-		}
-	}
-}
-
-// pusher returns what push makes of its flags.
-func (h *history) pusher(s *site) pusher {
-	p := &program{ui: ui.New(ui.Options{Out: io.Discard, Err: io.Discard, Quiet: true}), log: slog.New(slog.DiscardHandler), tempDir: h.dir, stateDir: s.state}
-	now := func() time.Time { return h.now }
-	return pusher{
-		p: p, st: h.st, source: source{s.path, "app.db"},
-		up: upload.Options{Source: format.Source{Host: s.name}, TempDir: h.dir, Now: now, FullEvery: 7 * 24 * time.Hour, Heartbeat: 24 * time.Hour},
-		sn: snapshot.Options{TempDir: h.dir, Now: now},
-	}
-}
-
-func (h *history) startWatch(s *site) {
-	if s.watch == nil {
-		s.watch = &watched{pusher: h.pusher(s), confirmEvery: time.Hour}
-	}
-}
-
-func (h *history) stopWatch(s *site) {
-	if s.watch != nil {
-		s.watch.Close()
-		s.watch = nil
-	}
-}
-
-// push pushes a database, and takes the name over if it is another's.
-func (h *history) push(s *site) {
-	defer func() { h.st.midway = nil }() // nothing was created
-	ours := h.owner() == nil || h.owner() == s
-	if s.watch == nil || !ours && h.rnd.IntN(2) == 0 {
-		h.stopWatch(s)
-		h.pushOnce(s, false)
-		return
-	}
-	truth := s.backup()
-	_, err := s.watch.Push(h.t.Context())
-	// A watch need not notice another source before it asks for all again, but may.
-	if errors.As(err, new(*upload.SourceError)) && !ours {
-		h.stopWatch(s)
-		h.pushOnce(s, true)
-		return
-	}
-	if err != nil {
-		h.t.Fatalf("watch: %v", err)
-	}
-	h.count("pushes by watch")
-	h.settle(s, *s.watch.up.Confirmed, truth)
-}
-
-// owner returns whose the newest snapshot is.
-func (h *history) owner() *site {
-	newest := format.Name{}
-	for n := range h.sources {
-		if h.listed(n) && n.Compare(newest) > 0 {
-			newest = n
-		}
-	}
-	return h.sources[newest]
-}
-
-func (h *history) listed(n format.Name) bool { return h.images[n] != nil || h.replaced[n] != nil }
-
-// pushOnce is what push does. It has to refuse a name that is another's, and is told to adopt it then.
-func (h *history) pushOnce(s *site, adopt bool) {
-	u := h.pusher(s)
-	u.up.Adopt = adopt
-	u.up.Full, u.up.EvenUnchanged = h.rnd.IntN(100) == 0, h.rnd.IntN(50) == 0
-	if h.rnd.IntN(8) == 0 {
-		u.p.stateDir = "" // a container that keeps nothing
-		h.count("stateless pushes")
-	}
-	refused := !adopt && h.owner() != nil && h.owner() != s
-	truth := s.backup()
-	if err := u.open(); err != nil {
-		h.t.Fatal(err)
-	}
-	r, _, err := u.push(h.t.Context())
-	u.Close()
-	if refused {
-		if !errors.As(err, new(*upload.SourceError)) || r != nil {
-			h.t.Fatalf("the name is another's, and push says %v, %v", r, err)
-		}
-		h.count("refusals")
-		h.pushOnce(s, true)
-		return
-	}
-	if lost, ok := errors.AsType[*upload.LostError](err); ok && h.deleted[lost.Key] {
-		h.count("losses noticed")
-		err = nil
-	}
-	if errors.As(err, new(*upload.DecayError)) && len(h.replaced) > 0 {
-		h.count("snapshots without a path noticed")
-		err = nil
-	}
-	if r == nil || err != nil {
-		h.t.Fatalf("push: %v, %v", r, err)
-	}
-	h.count("pushes")
-	h.settle(s, r.Snapshot, truth)
-}
-
-// settle notes that a push claims snap to hold truth.
-func (h *history) settle(s *site, snap catalog.Snapshot, truth []byte) {
-	if is, known := h.images[snap.Name]; known {
-		h.compare(fmt.Sprintf("%v of %s, which is said to hold %s unchanged,", snap.Name, h.sources[snap.Name].name, s.name), truth, is)
-		h.count("unchanged")
-		return
-	}
-	t, err := catalog.ReadTail(h.t.Context(), h.st, snap, nil)
-	if err != nil {
-		h.t.Fatal(err)
-	}
-	h.images[snap.Name], h.sources[snap.Name] = truth, s
-	h.count(snap.Kind.String() + "s")
-	if n := t.Index.Replaces; !n.IsZero() {
-		h.replaced[n], h.sources[n] = truth, s
-		h.count("replacements")
-	}
-}
-
 // restore restores one snapshot and compares it with what it has to hold, with an older or newer copy to take
 // pages from or without.
 func (h *history) restore(n format.Name) {
-	snap, err := catalog.Get(h.t.Context(), h.st, "app.db", n)
+	snap, err := catalog.Get(h.t.Context(), h.sound, "app.db", n)
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	opts := restore.Options{TempDir: h.dir}
+	opts := h.restoring()
 	if h.rnd.IntN(3) == 0 {
 		opts.Reuse = filepath.Join(h.dir, "copy")
-		if err := os.WriteFile(opts.Reuse, h.images[h.pick()], 0o600); err != nil {
+		other, _ := h.pick()
+		if err := os.WriteFile(opts.Reuse, h.kept[other].image, 0o600); err != nil {
 			h.t.Fatal(err)
 		}
 	}
 	var out bytes.Buffer
-	r, err := restore.Stream(h.t.Context(), h.st, snap, &out, opts)
+	r, err := restore.Stream(h.t.Context(), h.sound, snap, &out, opts)
 	if err != nil {
 		h.t.Fatalf("restore %v: %v", snap.Key, err)
 	}
-	h.compare(snap.Key.String(), out.Bytes(), h.images[n])
+	h.compare(snap.Key.String(), out.Bytes(), h.kept[n].image)
 	h.counts["longest chain"] = max(h.counts["longest chain"], r.Links)
 }
 
@@ -492,68 +376,115 @@ func uncounted(image []byte) []byte {
 	return image
 }
 
-// check restores all that is listed, in random order. A snapshot that was replaced by another at once may
-// have lost what it rests on.
+// check restores all that is listed, in random order. What no push has claimed may have lost what it rests on.
 func (h *history) check() {
-	all, err := catalog.List(h.t.Context(), h.st, "app.db")
-	if err != nil && !errors.As(err, new(*catalog.NotFoundError)) {
-		h.t.Fatal(err)
-	}
+	all := h.list()
 	h.rnd.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
 	there := 0
 	for _, s := range all {
-		if h.images[s.Name] != nil {
+		k := h.kept[s.Name]
+		switch {
+		case k == nil:
+			h.t.Errorf("%v is listed, and nobody has stored it", s.Key)
+			continue
+		case k.sure:
 			there++
 			h.restore(s.Name)
+			h.count("snapshots restored in the end")
 			continue
 		}
-		if h.replaced[s.Name] == nil {
-			h.t.Errorf("%v is listed, and no push claimed it", s.Key)
-		}
 		var out bytes.Buffer
-		if _, err := restore.Stream(h.t.Context(), h.st, s, &out, restore.Options{TempDir: h.dir}); err == nil {
-			h.compare(s.Key.String(), out.Bytes(), h.replaced[s.Name])
+		if _, err := restore.Stream(h.t.Context(), h.sound, s, &out, h.restoring()); err == nil {
+			h.compare(s.Key.String(), out.Bytes(), k.image)
 		} else if !errors.As(err, new(*chain.HoleError)) {
 			h.t.Error(err)
 		}
 	}
-	if there != len(h.images) {
-		h.t.Errorf("%d snapshots are listed of %d", there, len(h.images))
+	if sure := len(h.sure()); there != sure {
+		h.t.Errorf("%d snapshots are listed of %d", there, sure)
 	}
 }
 
-func (h *history) count(what string) { h.counts[what]++ }
+// list lists what there is.
+func (h *history) list() []catalog.Snapshot {
+	h.t.Helper()
+	all, err := catalog.List(h.t.Context(), h.sound, "app.db")
+	if err != nil && !errors.As(err, new(*catalog.NotFoundError)) {
+		h.t.Fatal(err)
+	}
+	return all
+}
 
-// pick returns one of the snapshots that there must be.
-func (h *history) pick() format.Name {
-	names := slices.SortedFunc(maps.Keys(h.images), format.Name.Compare)
-	return names[h.rnd.IntN(len(names))]
+// restoring returns how snapshots are restored.
+func (h *history) restoring() restore.Options {
+	return restore.Options{TempDir: h.dir, Identities: h.identities}
+}
+
+// sure returns the names of what there must be, in their order.
+func (h *history) sure() (names []format.Name) {
+	for _, n := range slices.SortedFunc(maps.Keys(h.kept), format.Name.Compare) {
+		if h.kept[n].sure {
+			names = append(names, n)
+		}
+	}
+	return names
+}
+
+// pick returns one of the snapshots that there must be, if there is any.
+func (h *history) pick() (format.Name, bool) {
+	names := h.sure()
+	if len(names) == 0 {
+		return format.Name{}, false
+	}
+	return names[h.rnd.IntN(len(names))], true
+}
+
+// met is what a run has to have met, and how often at least.
+var met = map[string]int{
+	"pages came": 10, "pages went": 5, "other page sizes": 1, "pages freed by incremental_vacuum": 2,
+	"pushes in WAL mode": 20, "pushes beside an emptied journal": 2, "pushes beside a journal that stays": 2, "pushes without a journal": 20,
+	"crossings into a minute": 50, "crossings into an hour": 10, "crossings into a day": 3, "jumps back": 5,
+
+	"fulls": 10, "deltas": 50, "unchanged": 20, "deltas on an earlier one": 20, "encrypted snapshots": 20, "pushes that can only encrypt": 5,
+	"stateless pushes": 10, "lost states": 2, "damaged memories": 4, "pushes by watch": 20, "losses noticed": 1,
+	"forks": 2, "refusals": 1, "pushes in the middle of another": 1, "replacements": 1,
+
+	"deleted snapshots": 20, "deletions in the middle of a push": 2, "prunes": 5, "pruned snapshots": 10,
+	"prunes in the middle of a push": 2, "holds": 3, "proofs": 3, "proved snapshots that a prune spared": 1,
+
+	"pushes that failed": 3, "pushes that were killed": 2, "deletions that failed": 2, "deletions that were killed": 2,
+	"prunes that failed": 2, "prunes that were killed": 2, "holds that failed": 1, "proofs that failed": 1,
+	"snapshots that nobody claimed": 2, "deletions without an answer": 1,
+
+	"snapshots restored in the end": 20, "longest chain": 3,
 }
 
 // histories runs some, each on a fresh store, and expects that they met all there is to meet.
 func histories(t *testing.T, open func(t *testing.T) store.Store, n, steps int) {
-	seen := map[string]int{}
-	rnd := newRand(t)
+	c := newChances(newRand(t))
 	for i := range n {
-		h := newHistory(t, rnd, open(t))
-		h.dense, h.forks = i%2 == 0, i%3 == 0
+		h := newHistory(t, c, open(t))
+		h.dense = i%2 == 0
+		if i%3 == 0 {
+			h.forks = c.rnd.IntN(steps / 3)
+		}
+		if i%4 > 1 {
+			h.seals = c.rnd.IntN(steps / 3)
+		}
 		h.run(steps)
-		for what, n := range h.counts {
-			if what == "longest chain" {
-				seen[what] = max(seen[what], n)
-				continue
-			}
-			seen[what] += n
+	}
+	t.Logf("%d steps: %v", n*steps, c.counts)
+	if testing.Short() || race.Enabled {
+		return // too few steps for all there is
+	}
+	for _, s := range sqlSteps {
+		if c.counts[s.kind] == 0 {
+			t.Errorf("%s: none in %d steps", s.kind, n*steps)
 		}
 	}
-	t.Logf("%d steps: %v", n*steps, seen)
-	for _, what := range []string{
-		"fulls", "deltas", "unchanged", "stateless pushes", "damaged memories", "pushes by watch", "deleted snapshots", "losses noticed",
-		"refusals", "pushes in the middle of another", "deletions in the middle of a push", "replacements",
-		"prunes", "pruned snapshots", "prunes in the middle of a push", "holds",
-	} {
-		if seen[what] == 0 && n*steps >= 1000 {
-			t.Errorf("%s: none in %d steps", what, n*steps)
+	for what, least := range met {
+		if c.counts[what] < least {
+			t.Errorf("%s: %d in %d steps, want %d", what, c.counts[what], n*steps, least)
 		}
 	}
 }
@@ -561,7 +492,7 @@ func histories(t *testing.T, open func(t *testing.T) store.Store, n, steps int) 
 // TestHistory runs histories on directories.
 func TestHistory(t *testing.T) {
 	t.Parallel()
-	n := 10
+	n := 14
 	if testing.Short() || race.Enabled {
 		n = 3
 	}

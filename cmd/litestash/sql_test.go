@@ -4,10 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math/bits"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -17,9 +19,64 @@ import (
 type sqlWriter struct {
 	t      *testing.T
 	rnd    *rand.Rand
+	cards  *deck[sqlStep]
 	path   string
 	schema schema
 	shell  *liveShell
+	ran    []string // in the last step: its kind, and what more there is to be said
+}
+
+// A sqlStep is SQL, or whatever else a writer does, of one kind.
+type sqlStep struct {
+	kind string
+	run  func(*sqlWriter)
+}
+
+// sqlSteps are all kinds, with how many of a hundred or so steps are of each.
+var sqlSteps = []struct {
+	times int
+	sqlStep
+}{
+	{3, sqlStep{"CREATE TABLE", (*sqlWriter).createTable}},
+	{22, sqlStep{"INSERT", func(w *sqlWriter) { w.insert(w.table(), 1+w.rnd.IntN(8)) }}},
+	{2, sqlStep{"INSERT of many rows", func(w *sqlWriter) { w.insert(w.table(), 100+w.rnd.IntN(300)) }}},
+	{20, sqlStep{"UPDATE", func(w *sqlWriter) { w.do("%s", w.update()) }}},
+	{5, sqlStep{"DELETE", (*sqlWriter).deleteRows}},
+	{5, sqlStep{"blob", (*sqlWriter).blob}},
+	{3, sqlStep{"CREATE INDEX", (*sqlWriter).createIndex}},
+	{1, sqlStep{"DROP INDEX", (*sqlWriter).dropIndex}},
+	{1, sqlStep{"DROP TABLE", (*sqlWriter).dropTable}},
+	{1, sqlStep{"REINDEX", func(w *sqlWriter) { w.do("REINDEX;") }}},
+	{1, sqlStep{"VACUUM", func(w *sqlWriter) { w.do("VACUUM;") }}},
+	{1, sqlStep{"VACUUM to another auto_vacuum", func(w *sqlWriter) { w.do("PRAGMA auto_vacuum=%d; VACUUM;", w.rnd.IntN(3)) }}},
+	{2, sqlStep{"incremental_vacuum", (*sqlWriter).incrementalVacuum}},
+	{2, sqlStep{"incremental_vacuum of few pages", func(w *sqlWriter) { w.do("PRAGMA incremental_vacuum(%d);", 1+w.rnd.IntN(10)) }}},
+	{1, sqlStep{"page_size", (*sqlWriter).pageSize}},
+	{2, sqlStep{"journal_mode=WAL", func(w *sqlWriter) { w.journalMode("WAL") }}},
+	{1, sqlStep{"journal_mode=DELETE", func(w *sqlWriter) { w.journalMode("DELETE") }}},
+	{1, sqlStep{"journal_mode=TRUNCATE", func(w *sqlWriter) { w.journalMode("TRUNCATE") }}},
+	{1, sqlStep{"journal_mode=PERSIST", func(w *sqlWriter) { w.journalMode("PERSIST") }}},
+	{1, sqlStep{"journal_mode=MEMORY", func(w *sqlWriter) { w.journalMode("MEMORY") }}},
+	{1, sqlStep{"journal_mode=OFF", func(w *sqlWriter) { w.journalMode("OFF") }}},
+	{2, sqlStep{"ROLLBACK", (*sqlWriter).rollback}},
+	{2, sqlStep{"SAVEPOINT", (*sqlWriter).savepoint}},
+	{2, sqlStep{"user_version", func(w *sqlWriter) {
+		w.do("PRAGMA user_version=%d; PRAGMA application_id=%d;", w.rnd.IntN(3), w.rnd.IntN(3))
+	}}},
+	{3, sqlStep{"wal_checkpoint", func(w *sqlWriter) {
+		w.do("PRAGMA wal_checkpoint(%s);", w.pick("PASSIVE", "FULL", "RESTART", "TRUNCATE"))
+	}}},
+	{2, sqlStep{"end of the writer", func(w *sqlWriter) { w.leave((*liveShell).end) }}},
+	{2, sqlStep{"kill of the writer", func(w *sqlWriter) { w.leave((*liveShell).kill) }}},
+	{9, sqlStep{"nothing", func(*sqlWriter) {}}},
+}
+
+func newSQLSteps(rnd *rand.Rand) *deck[sqlStep] {
+	d := &deck[sqlStep]{rnd: rnd}
+	for _, s := range sqlSteps {
+		d.add(s.times, s.sqlStep)
+	}
+	return d
 }
 
 // A schema is what a sqlWriter has to know of its database. The columns of all tables are id, a text, b, an
@@ -38,12 +95,12 @@ func (s schema) clone() schema {
 }
 
 // newSQLWriter returns a writer to a database of 0 bytes.
-func newSQLWriter(t *testing.T, rnd *rand.Rand, path string) *sqlWriter {
+func newSQLWriter(t *testing.T, rnd *rand.Rand, cards *deck[sqlStep], path string) *sqlWriter {
 	t.Helper()
 	if err := os.WriteFile(path, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	w := &sqlWriter{t: t, rnd: rnd, path: path, schema: schema{mode: "DELETE", page: 512 << rnd.IntN(4)}}
+	w := &sqlWriter{t: t, rnd: rnd, cards: cards, path: path, schema: schema{mode: "DELETE", page: 512 << rnd.IntN(4)}}
 	t.Cleanup(func() {
 		if w.shell != nil {
 			w.shell.kill()
@@ -100,49 +157,68 @@ func (w *sqlWriter) backup() []byte {
 
 // change runs one step, which may change nothing.
 func (w *sqlWriter) change() {
-	s := &w.schema
-	switch n := w.rnd.IntN(200); {
-	case len(s.tables) == 0 && n < 60: // nothing: it has 0 bytes
-	case len(s.tables) == 0 || len(s.tables) < 6 && n < 4:
-		w.createTable()
-	case n < 50:
-		w.insert(w.table(), 1+w.rnd.IntN(8))
-	case n < 100:
-		w.do("%s", w.update())
-	case n < 110:
-		w.do("DELETE FROM %s WHERE id BETWEEN %d AND %d;", w.table(), w.rnd.IntN(300), w.rnd.IntN(300))
-	case n < 120:
-		w.blob()
-	case n < 126:
-		w.createIndex()
-	case n < 132:
-		w.drop()
-	case n < 134:
-		w.do("VACUUM;")
-	case n < 136:
-		w.do("PRAGMA auto_vacuum=%d; VACUUM;", w.rnd.IntN(3))
-	case n < 144:
-		w.do("PRAGMA incremental_vacuum(%d);", 1+w.rnd.IntN(10))
-	case n < 154:
-		s.mode = w.pick("WAL", "WAL", "WAL", "DELETE", "TRUNCATE", "PERSIST", "MEMORY")
-		w.do("PRAGMA journal_mode=%s;", s.mode)
-	case n < 155:
-		s.page = 512 << w.rnd.IntN(4)
-		w.do("PRAGMA journal_mode=DELETE; PRAGMA page_size=%d; VACUUM; PRAGMA journal_mode=%s;", s.page, s.mode)
-	case n < 158:
-		w.do("BEGIN; %s DELETE FROM %s; ROLLBACK;", w.update(), w.table())
-	case n < 162:
-		w.do("BEGIN; %s SAVEPOINT s; %s ROLLBACK TO s; %s COMMIT;", w.update(), w.update(), w.update())
-	case n < 165:
-		w.do("PRAGMA user_version=%d; PRAGMA application_id=%d;", w.rnd.IntN(3), w.rnd.IntN(3))
-	case n < 172:
-		w.do("PRAGMA wal_checkpoint(%s);", w.pick("PASSIVE", "FULL", "RESTART", "TRUNCATE"))
-	case n < 176:
-		w.leave((*liveShell).end)
-	case n < 180:
-		w.leave((*liveShell).kill)
-	default: // nothing
+	if len(w.schema.tables) == 0 {
+		w.ran = nil // it has 0 bytes
+		if w.rnd.IntN(10) < 7 {
+			w.createTable()
+		}
+		return
 	}
+	s := w.cards.deal()
+	w.ran = []string{s.kind}
+	s.run(w)
+}
+
+// journalMode goes over to another one.
+func (w *sqlWriter) journalMode(mode string) {
+	w.schema.mode = mode
+	w.do("PRAGMA journal_mode=%s;", mode)
+}
+
+// mayRollBack sees to it that there is a journal: without one a rollback leaves a database that is not sound.
+func (w *sqlWriter) mayRollBack() {
+	if w.schema.mode == "OFF" {
+		w.journalMode("DELETE")
+	}
+}
+
+func (w *sqlWriter) rollback() {
+	w.mayRollBack()
+	w.do("BEGIN; %s DELETE FROM %s; ROLLBACK;", w.update(), w.table())
+}
+
+func (w *sqlWriter) savepoint() {
+	w.mayRollBack()
+	w.do("BEGIN; %s SAVEPOINT s; %s ROLLBACK TO s; %s COMMIT;", w.update(), w.update(), w.update())
+}
+
+// incrementalVacuum makes free pages and gives all of them back, which needs the mode of auto_vacuum for that.
+func (w *sqlWriter) incrementalVacuum() {
+	w.do("PRAGMA auto_vacuum=2; VACUUM;")
+	table := w.table()
+	w.insertBlob(table, 1000, 8000+w.rnd.IntN(8000))
+	w.do("DELETE FROM %s WHERE id = 1000;", table)
+	before := w.pages()
+	w.do("PRAGMA incremental_vacuum;")
+	if w.pages() < before {
+		w.ran = append(w.ran, "pages freed by incremental_vacuum")
+	}
+}
+
+// pages asks another process how many there are.
+func (w *sqlWriter) pages() int {
+	n, err := strconv.Atoi(strings.TrimSpace(sh(w.t, w.path, "PRAGMA page_count")))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return n
+}
+
+// pageSize goes over to another one, which SQLite does in a rollback-journal mode alone.
+func (w *sqlWriter) pageSize() {
+	s := &w.schema
+	s.page = 512 << ((bits.Len(uint(s.page/512)) + w.rnd.IntN(3)) % 4)
+	w.do("PRAGMA journal_mode=DELETE; PRAGMA page_size=%d; VACUUM; PRAGMA journal_mode=%s;", s.page, s.mode)
 }
 
 // leave ends the shell in one way or another; the next step starts another.
@@ -165,7 +241,11 @@ func (w *sqlWriter) name(kind string) string {
 	return fmt.Sprintf("%s%d", kind, w.schema.made)
 }
 
+// createTable makes a table, and first drops one if there are many.
 func (w *sqlWriter) createTable() {
+	if len(w.schema.tables) > 6 {
+		w.dropTable()
+	}
 	name := w.name("t")
 	switch w.rnd.IntN(5) {
 	case 0:
@@ -206,15 +286,23 @@ func (w *sqlWriter) update() string {
 	return fmt.Sprintf("UPDATE OR IGNORE %s SET a = a || '%d' %s;", w.table(), w.rnd.IntN(100), which)
 }
 
+func (w *sqlWriter) deleteRows() {
+	from := w.rnd.IntN(300)
+	w.do("DELETE FROM %s WHERE id BETWEEN %d AND %d;", w.table(), from, from+w.rnd.IntN(300))
+}
+
 // blob stores one that does not compress, over many pages.
-func (w *sqlWriter) blob() {
-	b := make([]byte, w.rnd.IntN(10_000))
+func (w *sqlWriter) blob() { w.insertBlob(w.table(), w.rnd.IntN(20), w.rnd.IntN(10_000)) }
+
+func (w *sqlWriter) insertBlob(table string, id, size int) {
+	b := make([]byte, size)
 	for i := range b {
 		b[i] = byte(w.rnd.Uint32())
 	}
-	w.do("INSERT OR REPLACE INTO %s (id, a, b, c) VALUES (%d, 'blob', 1, x'%x');", w.table(), w.rnd.IntN(20), b)
+	w.do("INSERT OR REPLACE INTO %s (id, a, b, c) VALUES (%d, 'blob', 1, x'%x');", table, id, b)
 }
 
+// createIndex builds an index, or what FTS5 has instead of them.
 func (w *sqlWriter) createIndex() {
 	table := w.table()
 	if strings.HasPrefix(table, "fts") {
@@ -226,20 +314,28 @@ func (w *sqlWriter) createIndex() {
 	w.schema.indexes = append(w.schema.indexes, name)
 }
 
-// drop removes an index or, if there are several, a table.
-func (w *sqlWriter) drop() {
+// dropIndex drops one, which it makes if there is none.
+func (w *sqlWriter) dropIndex() {
 	s := &w.schema
-	switch {
-	case len(s.indexes) > 0 && w.rnd.IntN(2) == 0:
-		i := w.rnd.IntN(len(s.indexes))
-		w.do("DROP INDEX %s;", s.indexes[i])
-		s.indexes = slices.Delete(s.indexes, i, i+1)
-	case len(s.tables) > 2:
-		i := w.rnd.IntN(len(s.tables))
-		w.do("DROP TABLE %s;", s.tables[i])
-		s.indexes = slices.DeleteFunc(s.indexes, func(index string) bool { return strings.HasPrefix(index, s.tables[i]+"_") })
-		s.tables = slices.Delete(s.tables, i, i+1)
-	default:
-		w.do("REINDEX;")
+	if len(s.indexes) == 0 {
+		w.createIndex()
+	}
+	if len(s.indexes) == 0 {
+		return // there is FTS5 alone
+	}
+	i := w.rnd.IntN(len(s.indexes))
+	w.do("DROP INDEX %s;", s.indexes[i])
+	s.indexes = slices.Delete(s.indexes, i, i+1)
+}
+
+// dropTable drops one, and makes another if it was the last.
+func (w *sqlWriter) dropTable() {
+	s := &w.schema
+	i := w.rnd.IntN(len(s.tables))
+	w.do("DROP TABLE %s;", s.tables[i])
+	s.indexes = slices.DeleteFunc(s.indexes, func(index string) bool { return strings.HasPrefix(index, s.tables[i]+"_") })
+	s.tables = slices.Delete(s.tables, i, i+1)
+	if len(s.tables) == 0 {
+		w.createTable()
 	}
 }
