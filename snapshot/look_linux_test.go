@@ -385,11 +385,12 @@ func TestLookRace(t *testing.T) {
 		name, mode, way string
 		commits         int
 	}{
-		{"wal", "wal", "stay", 50_000},
-		{"wal reopened", "wal", "reopen", 25_000},
-		{"delete", "delete", "stay", 25_000},
-		{"truncate", "truncate", "stay", 15_000},
-		{"memory", "memory", "reopen", 15_000},
+		{"wal", "wal", "stay", 40_000},
+		{"wal reopened", "wal", "reopen", 15_000},
+		{"delete", "delete", "stay", 15_000},
+		{"truncate", "truncate", "stay", 10_000},
+		{"memory", "memory", "reopen", 10_000},
+		{"off", "off", "stay", 10_000},
 	} {
 		if testing.Short() || race.Enabled { // who commits is another process
 			c.commits /= 5

@@ -502,16 +502,23 @@ func startShell(path, sql string) (*liveShell, error) {
 
 // do returns when the shell has run a command of its own or SQL that ends as it must.
 func (s *liveShell) do(command string) error {
+	_, err := s.ask(command)
+	return err
+}
+
+// ask is as do, and returns what the shell prints.
+func (s *liveShell) ask(command string) (answer []string, err error) {
 	const done = "all of it ran"
 	if _, err := fmt.Fprintf(s.stdin, "%s\n.print %s\n", command, done); err != nil {
-		return err
+		return nil, err
 	}
 	for s.lines.Scan() {
 		if s.lines.Text() == done {
-			return nil
+			return answer, nil
 		}
+		answer = append(answer, s.lines.Text())
 	}
-	return fmt.Errorf("the shell did not run %q", command)
+	return nil, fmt.Errorf("the shell did not run %q", command)
 }
 
 // end lets the shell close the database.
