@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/litestash/litestash/catalog"
+	"github.com/litestash/litestash/format"
 	"github.com/litestash/litestash/state"
 	"github.com/litestash/litestash/store"
 )
@@ -18,32 +19,39 @@ import (
 // lookers is how many objects are looked for at once.
 const lookers = 8
 
-// look makes sure that the store holds all of a path and that nobody has announced to delete any of
-// it. If not, it says what is wrong: why nothing can build on that. Whoever deletes announces first and lists again before
-// deleting, so of a push and a deletion that meet the second one sees the first.
-//
-// If the newest snapshot has been confirmed before, with all that it rests on, which path is a part of, and
-// it is there still, so is the path: who deletes lets nothing go that it rests on while it stays.
+// look makes sure that the store holds all of a path and that nobody has announced to delete any of it. If not, it says
+// what is wrong: why nothing can build on that. See [catalog.Look].
 func (p *Push) look(ctx context.Context, path []state.Link) (trouble string, err error) {
-	announced, err := catalog.Announced(ctx, p.st, p.opts.Database)
-	if err != nil {
-		return "", err
-	}
+	look := catalog.Look{}
 	for _, l := range path {
-		if name := l.In(p.opts.Database).Name; announced[name] {
-			return fmt.Sprintf("%v is about to be deleted", name), nil
-		}
+		look.Path = append(look.Path, l.In(p.opts.Database).Name)
 	}
-	if p.brief && !announced[p.newest.Name] {
-		gone, err := isGone(ctx, p.st, p.newest.Key.String(), p.newest.Object.Size)
-		if gone && err == nil {
-			err = p.missNewest(ctx)
-		}
-		if !gone || err != nil {
-			return "", err
-		}
+	if p.brief {
+		look.Confirmed = p.newest.Name
 	}
-	return p.findGone(ctx, path)
+	switch t, err := look.At(p.sight(ctx, path)); {
+	case err != nil || t == catalog.Trouble{}:
+		return "", err
+	case t.Gone:
+		return fmt.Sprintf("%v is gone or cut short", t.Snapshot), nil
+	default:
+		return fmt.Sprintf("%v is about to be deleted", t.Snapshot), nil
+	}
+}
+
+// sight is what the store shows of a path and of the newest snapshot.
+func (p *Push) sight(ctx context.Context, path []state.Link) catalog.Sight {
+	return catalog.Sight{
+		Announced: func() (map[format.Name]bool, error) { return catalog.Announced(ctx, p.st, p.opts.Database) },
+		ConfirmedGone: func() (bool, error) {
+			gone, err := isGone(ctx, p.st, p.newest.Key.String(), p.newest.Object.Size)
+			if gone && err == nil {
+				err = p.missNewest(ctx)
+			}
+			return gone, err
+		},
+		PathGone: func() (int, error) { return p.findGone(ctx, path) },
+	}
 }
 
 // missNewest notes that the store has lost the newest snapshot, which is gone. It has not if somebody else has pushed a
@@ -60,8 +68,8 @@ func (p *Push) missNewest(ctx context.Context) error {
 	return nil
 }
 
-// findGone says which object of a path the store no longer has all of, if there is one.
-func (p *Push) findGone(ctx context.Context, path []state.Link) (trouble string, err error) {
+// findGone returns the index of an object of a path that the store no longer has all of, or -1.
+func (p *Push) findGone(ctx context.Context, path []state.Link) (int, error) {
 	gone := make([]bool, len(path))
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(lookers)
@@ -72,12 +80,9 @@ func (p *Push) findGone(ctx context.Context, path []state.Link) (trouble string,
 		})
 	}
 	if err := g.Wait(); err != nil {
-		return "", err
+		return -1, err
 	}
-	if i := slices.Index(gone, true); i >= 0 {
-		return path[i].Key + " is gone or cut short", nil
-	}
-	return "", nil
+	return slices.Index(gone, true), nil
 }
 
 // Confirm reports whether a store still holds a snapshot as it was when it was pushed, by one request. What
