@@ -106,7 +106,7 @@ func TestAnew(t *testing.T) {
 					checkNames(t, dir)
 				}
 				if !happened {
-					if read < 8 || others == 0 {
+					if read < 7 || others == 0 {
 						t.Errorf("only %d reads, and %d times another snapshot", read-1, others)
 					}
 					return

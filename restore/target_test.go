@@ -148,7 +148,7 @@ func TestNoRoom(t *testing.T) {
 func TestRoomTaken(t *testing.T) {
 	p := pushNew(t, 4096, memimage.Text(1, 4096, 1000))
 	dir := mount(t, false, "size=6m")
-	st := &cancelAt{Store: p.st, read: 4, cancel: func() { writeFile(t, filepath.Join(dir, "other"), make([]byte, 5<<20)) }}
+	st := &cancelAt{Store: p.st, read: 3, cancel: func() { writeFile(t, filepath.Join(dir, "other"), make([]byte, 5<<20)) }}
 	_, err := restore.File(t.Context(), st, p.snap, filepath.Join(dir, "app.db"), restore.FileOptions{Options: restore.Options{Concurrency: 1}})
 	if !errors.Is(err, syscall.ENOSPC) {
 		t.Errorf("got %v", err)
