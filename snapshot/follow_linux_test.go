@@ -304,3 +304,64 @@ func TestFollowDoubt(t *testing.T) {
 		})
 	}
 }
+
+// TestFollowCrash kills who writes in the middle of a transaction that has filled the WAL, and written pages of it
+// twice there. Others go on in the same WAL, over those frames, or over some that were lost.
+func TestFollowCrash(t *testing.T) {
+	const half = "PRAGMA cache_size=1; BEGIN; UPDATE t SET b=hex(randomblob(90)); UPDATE t SET b=hex(randomblob(99))"
+	for _, c := range []struct {
+		name     string
+		followed bool
+		other    bool // somebody else has the database open all the time, so that nobody recovers it
+		lost     bool // the newest commit
+	}{
+		{"recovered", true, false, false},
+		{"open elsewhere", true, true, false},
+		{"a commit that was lost", false, false, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "app.db")
+			run(t, path, "PRAGMA journal_mode=wal; CREATE TABLE t(a INTEGER PRIMARY KEY, b); INSERT INTO t(b) SELECT hex(randomblob(100)) FROM generate_series(1, 3000)")
+			if c.other {
+				startShell(t, path, 0).do(t, "SELECT count(*) FROM t")
+			}
+			s := startShell(t, path, 0)
+			s.do(t, "PRAGMA wal_autocheckpoint=0; UPDATE t SET b='v' WHERE a=1500")
+			f := &follows{path: path, opts: Options{TempDir: t.TempDir(), Salt: format.NewSalt()}}
+			f.begin(t)
+			s.do(t, "UPDATE t SET b='w' WHERE a=1")
+			f.next(t)
+			look, _ := parseWALLook(f.newest.Look())
+			frames := look.index.frames()
+			s.do(t, half)
+			if info, err := os.Stat(path + "-wal"); err != nil || info.Size() < frameAt(frames+100) {
+				t.Fatalf("the transaction is not in the WAL: %v", err)
+			}
+			s.kill()
+			if c.lost {
+				f.parent, f.old = f.newest, f.content // no older frame is needed, so that only the new ones can tell
+				if err := os.Truncate(path+"-wal", frameAt(frames)-frameHeader); err != nil {
+					t.Fatal(err)
+				}
+			}
+			s = startShell(t, path, 0)
+			s.do(t, "PRAGMA wal_autocheckpoint=0; PRAGMA cache_size=1; SELECT count(*) FROM t")
+			if !c.lost {
+				f.next(t)
+				f.compare(t, "what was committed before")
+			}
+			for i, sql := range []string{
+				"UPDATE t SET b='x' WHERE a=2999",
+				"BEGIN; UPDATE t SET b=hex(randomblob(80)) WHERE a < 400; UPDATE t SET b=hex(randomblob(70)) WHERE a < 400; COMMIT",
+				half + "; ROLLBACK; UPDATE t SET b='y' WHERE a=2",
+			} {
+				s.do(t, sql)
+				m := f.next(t)
+				if got, want := m.Stats().Followed, c.followed || i > 0; got != want {
+					t.Errorf("%s: followed: %v, want %v", sql, got, want)
+				}
+				f.compare(t, sql)
+			}
+		})
+	}
+}
