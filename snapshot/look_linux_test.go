@@ -542,3 +542,34 @@ func (r *lookRace) close() {
 		r.conn.Close()
 	}
 }
+
+// TestImageLookNotKnown commits each time between the look and the transaction: what the source looked like at
+// the instant of that cannot be told.
+func TestImageLookNotKnown(t *testing.T) {
+	path := newDB(t, "wal")
+	w := startShell(t, path, 0)
+	w.do(t, "UPDATE count SET n=1")
+	tk := &taker{path: path, opts: Options{}.withDefaults()}
+	tk.look = tk.lookAtSource()
+	s, err := openSource(t.Context(), path, time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.close()
+	begun := 0
+	if err := s.conn.SetAuthorizer(func(action sqlite3.AuthorizerActionCode, name, _, _, _ string) sqlite3.AuthorizerReturnCode {
+		if action == sqlite3.AUTH_TRANSACTION && name == "BEGIN" {
+			begun++
+			w.do(t, "UPDATE count SET n=n+1")
+		}
+		return sqlite3.AUTH_OK
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if err := tk.beginKnown(t.Context(), s); err != nil {
+		t.Fatal(err)
+	}
+	if begun < maxLooks || tk.look != "" {
+		t.Errorf("after %d transactions it looked like %q", begun, tk.look)
+	}
+}

@@ -315,12 +315,12 @@ func (t *taker) begin(ctx context.Context, s *source) error {
 // beginKnown is as begin, and finds out what the source looks like at the instant of the transaction. Since it may be
 // committed to on the way there, it tries that a few times.
 func (t *taker) beginKnown(ctx context.Context, s *source) error {
-	for range maxLooks {
+	for left := maxLooks; ; left-- {
 		if err := t.begin(ctx, s); err != nil {
 			return err
 		}
 		before := t.look
-		if t.confirmLook(); before == "" || t.look != "" {
+		if t.confirmLook(); before == "" || t.look != "" || left == 0 {
 			return nil
 		}
 		if err := s.end(); err != nil {
@@ -328,7 +328,6 @@ func (t *taker) beginKnown(ctx context.Context, s *source) error {
 		}
 		t.look = t.lookAtSource()
 	}
-	return t.begin(ctx, s)
 }
 
 // maxLooks is how often a commit may come between.
