@@ -2,6 +2,7 @@ package snapshot
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -363,5 +364,48 @@ func TestFollowCrash(t *testing.T) {
 				f.compare(t, sql)
 			}
 		})
+	}
+}
+
+// TestFollowByteOrder follows a WAL that was begun on a machine of the other byte order. SQLite goes on in it in that order.
+func TestFollowByteOrder(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "app.db")
+	run(t, path, "PRAGMA journal_mode=wal; CREATE TABLE t(a INTEGER PRIMARY KEY, b); INSERT INTO t(b) SELECT hex(randomblob(100)) FROM generate_series(1, 3000)")
+	s := startShell(t, path, 0)
+	s.do(t, "PRAGMA wal_autocheckpoint=0; UPDATE t SET b='v' WHERE a=1500")
+	s.kill()
+	wal, err := os.ReadFile(path + "-wal")
+	if err != nil {
+		t.Fatal(err)
+	}
+	wal[3] ^= 1 // of the magic number
+	order := map[byte]binary.ByteOrder{0x82: binary.LittleEndian, 0x83: binary.BigEndian}[wal[3]]
+	var sums walSums
+	seal := func(at []byte, parts ...[]byte) {
+		for _, p := range parts {
+			sums.add(p, order)
+		}
+		binary.BigEndian.PutUint32(at, sums[0])
+		binary.BigEndian.PutUint32(at[4:], sums[1])
+	}
+	seal(wal[24:], wal[:24])
+	for b := wal[walHeader:]; len(b) > 0; b = b[frameHeader+4096:] {
+		seal(b[16:], b[:8], b[frameHeader:][:4096])
+	}
+	if err := os.WriteFile(path+"-wal", wal, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s = startShell(t, path, 0)
+	if got := s.do(t, "PRAGMA wal_autocheckpoint=0; SELECT b FROM t WHERE a=1500"); got != "0\nv" {
+		t.Fatalf("SQLite does not take the frames: %q", got)
+	}
+	f := &follows{path: path, opts: Options{TempDir: t.TempDir(), Salt: format.NewSalt()}}
+	f.begin(t)
+	for a := range 3 {
+		s.do(t, fmt.Sprintf("UPDATE t SET b='w' WHERE a=%d", a*1000+1))
+		if m := f.next(t); !m.Stats().Followed {
+			t.Error("not followed")
+		}
+		f.compare(t, "a WAL of the other byte order")
 	}
 }
