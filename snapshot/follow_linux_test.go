@@ -409,3 +409,28 @@ func TestFollowByteOrder(t *testing.T) {
 		f.compare(t, "a WAL of the other byte order")
 	}
 }
+
+// A longWAL has a frame of each page, in order.
+type longWAL struct{}
+
+func (longWAL) ReadAt(b []byte, off int64) (int, error) {
+	clear(b)
+	binary.BigEndian.PutUint32(b, uint32((off-walHeader)/(frameHeader+512)+1))
+	return len(b), nil
+}
+
+// TestFollowMemory keeps no more in memory of a long WAL than of one that is followed at most.
+func TestFollowMemory(t *testing.T) {
+	r := walReader{file: longWAL{}, pageSize: 512}
+	want := newPageSet(2 * maxFollowed)
+	for page := range uint32(maxFollowed) {
+		want.add(2 * (page + 1))
+	}
+	if found, err := r.find(2*maxFollowed, want); err != nil || len(found) != maxFollowed || found[2*maxFollowed] != 2*maxFollowed {
+		t.Errorf("found %d of %d pages: %v", len(found), maxFollowed, err)
+	}
+	want.add(1)
+	if found, err := r.find(2*maxFollowed, want); !errors.Is(err, errNotFollowed) {
+		t.Errorf("found %d pages: %v", len(found), err)
+	}
+}

@@ -83,7 +83,8 @@ func (r *walReader) parse(b []byte) (f walFrame, err error) {
 	return f, nil
 }
 
-// find returns the newest of the frames from 1 to last for each of the pages in want that has one.
+// find returns the newest of the frames from 1 to last for each of the pages in want that has one. More than
+// maxFollowed it does not keep in memory.
 func (r *walReader) find(last uint32, want pageSet) (map[uint32]uint32, error) {
 	found := make(map[uint32]uint32)
 	var b [frameHeader]byte
@@ -97,6 +98,9 @@ func (r *walReader) find(last uint32, want pageSet) (map[uint32]uint32, error) {
 		}
 		if want.has(f.page) {
 			found[f.page] = frame
+		}
+		if len(found) > maxFollowed {
+			return nil, notFollowed("the base lacks too many pages that are in the WAL")
 		}
 	}
 	return found, nil
