@@ -107,7 +107,7 @@ func (f *follower) fill(ctx context.Context, pages uint32) error {
 	if err := f.addFrames(ctx); err != nil {
 		return err
 	}
-	wanted, err := f.addKnown(min(pages, is.pages()))
+	wanted, err := f.addKnown(ctx, min(pages, is.pages()))
 	if err != nil {
 		return err
 	}
@@ -163,12 +163,15 @@ func (f *follower) add(ctx context.Context, number uint32, page []byte) error {
 
 // addKnown enters the hashes of so many pages of the newest snapshot, but for those that have changed since, and
 // returns which other ones the base has not.
-func (f *follower) addKnown(pages uint32) (wanted pageSet, err error) {
+func (f *follower) addKnown(ctx context.Context, pages uint32) (wanted pageSet, err error) {
 	const most = 1 << 12
 	wanted = newPageSet(pages)
 	hashes, same := make([]format.PageHash, most), make([]bool, most)
 	count := uint32(0)
 	for done := uint32(0); done < pages; {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
 		n := min(most, pages-done)
 		if err := f.opts.Base.Newest(done+1, hashes[:n], same[:n]); err != nil {
 			return nil, notFollowed(err.Error())
@@ -196,7 +199,7 @@ func (f *follower) addKnown(pages uint32) (wanted pageSet, err error) {
 
 // addOlder adds pages that are what they were in the newest snapshot.
 func (f *follower) addOlder(ctx context.Context, wanted pageSet) error {
-	frames, err := f.wal.find(f.was.index.frames(), wanted)
+	frames, err := f.wal.find(ctx, f.was.index.frames(), wanted)
 	if err != nil {
 		return err
 	}

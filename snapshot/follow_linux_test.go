@@ -2,6 +2,7 @@ package snapshot
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -426,11 +427,44 @@ func TestFollowMemory(t *testing.T) {
 	for page := range uint32(maxFollowed) {
 		want.add(2 * (page + 1))
 	}
-	if found, err := r.find(2*maxFollowed, want); err != nil || len(found) != maxFollowed || found[2*maxFollowed] != 2*maxFollowed {
+	if found, err := r.find(t.Context(), 2*maxFollowed, want); err != nil || len(found) != maxFollowed || found[2*maxFollowed] != 2*maxFollowed {
 		t.Errorf("found %d of %d pages: %v", len(found), maxFollowed, err)
 	}
 	want.add(1)
-	if found, err := r.find(2*maxFollowed, want); !errors.Is(err, errNotFollowed) {
+	if found, err := r.find(t.Context(), 2*maxFollowed, want); !errors.Is(err, errNotFollowed) {
 		t.Errorf("found %d pages: %v", len(found), err)
+	}
+}
+
+// A cancellingBase ends a context when it is asked for the first of the newest snapshot's pages, and counts how often it is asked.
+type cancellingBase struct {
+	newestBase
+	cancel context.CancelFunc
+	asked  *int
+}
+
+func (b cancellingBase) Newest(first uint32, hashes []format.PageHash, same []bool) error {
+	b.cancel()
+	*b.asked++
+	return b.newestBase.Newest(first, hashes, same)
+}
+
+// TestFollowCancel ends what follows a WAL soon after its context, however large the database is.
+func TestFollowCancel(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "app.db")
+	run(t, path, "PRAGMA page_size=512; PRAGMA journal_mode=wal; CREATE TABLE t(a INTEGER PRIMARY KEY, b); INSERT INTO t(b) SELECT zeroblob(400) FROM generate_series(1, 9000)")
+	s := startShell(t, path, 0)
+	s.do(t, "PRAGMA wal_autocheckpoint=0; UPDATE t SET b='v' WHERE a=1")
+	f := &follows{path: path, opts: Options{TempDir: t.TempDir(), Salt: format.NewSalt()}}
+	f.begin(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	asked := 0
+	f.opts.Base = cancellingBase{newestBase{imageBase{f.parent}, f.newest}, cancel, &asked}
+	if _, err := Take(ctx, path, f.opts); !errors.Is(err, context.Canceled) || asked != 1 {
+		t.Errorf("asked %d times, and then: %v", asked, err)
+	}
+	r := walReader{file: longWAL{}, pageSize: 512}
+	if _, err := r.find(ctx, 1, nil); !errors.Is(err, context.Canceled) {
+		t.Errorf("frames are looked for all the same: %v", err)
 	}
 }

@@ -2,6 +2,7 @@ package snapshot
 
 import (
 	"bufio"
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -85,10 +86,13 @@ func (r *walReader) parse(b []byte) (f walFrame, err error) {
 
 // find returns the newest of the frames from 1 to last for each of the pages in want that has one. More than
 // maxFollowed it does not keep in memory.
-func (r *walReader) find(last uint32, want pageSet) (map[uint32]uint32, error) {
+func (r *walReader) find(ctx context.Context, last uint32, want pageSet) (map[uint32]uint32, error) {
 	found := make(map[uint32]uint32)
 	var b [frameHeader]byte
 	for frame := uint32(1); frame <= last; frame++ {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
 		if _, err := r.file.ReadAt(b[:], r.offset(frame)); err != nil {
 			return nil, fmt.Errorf("read the WAL: %w", err)
 		}
