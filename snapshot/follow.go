@@ -67,7 +67,11 @@ func (t *taker) follow(ctx context.Context) (err error) {
 	}
 	defer wal.Close()
 	f.wal = walReader{wal, is.index.pageSize(), is.index.order(), is.index.salts()}
-	return f.fill(ctx, pages)
+	t.stats.WAL = true
+	t.stats.SourceSize, t.stats.WALBefore = sizes(t.path)
+	err = f.fill(ctx, pages)
+	_, t.stats.WALAfter = sizes(t.path)
+	return err
 }
 
 // glanceOften glances until the index header is not being written.

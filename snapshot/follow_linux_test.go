@@ -298,6 +298,9 @@ func TestFollowDoubt(t *testing.T) {
 			if got := m.Stats().Followed; got != c.followed || m.Whole() == got {
 				t.Errorf("followed: %v, want %v", got, c.followed)
 			}
+			if st := m.Stats(); !st.WAL || st.SourceSize == 0 || st.WALBefore == 0 || st.WALAfter != st.WALBefore {
+				t.Errorf("stats %+v", st)
+			}
 			opts := f.opts
 			opts.Base = nil
 			if whole := take(t, path, opts); whole.Root() != m.Root() {

@@ -202,12 +202,21 @@ func (s *source) query(sql string) (int64, error) {
 	return stmt.ColumnInt64(0), nil
 }
 
-// size returns the sizes of the database file and of its -wal in bytes, 0 for what is not there.
+// size returns the sizes of the database file and of its -wal, if that counts.
 func (s *source) size() (db, wal int64) {
-	if info, err := os.Stat(s.path); err == nil {
+	db, wal = sizes(s.path)
+	if s.access == rollback {
+		wal = 0
+	}
+	return db, wal
+}
+
+// sizes returns the sizes of a database file and of its -wal in bytes, 0 for what is not there.
+func sizes(path string) (db, wal int64) {
+	if info, err := os.Stat(path); err == nil {
 		db = info.Size()
 	}
-	if info, err := os.Stat(s.path + "-wal"); err == nil && s.access != rollback {
+	if info, err := os.Stat(path + "-wal"); err == nil {
 		wal = info.Size()
 	}
 	return db, wal
