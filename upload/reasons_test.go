@@ -97,17 +97,17 @@ func TestReasons(t *testing.T) {
 		}, same("DELTA is about to be deleted")},
 		{unnoticed + "is gone", func(s *series, full, _ catalog.Snapshot) { remove(s, full) },
 			// That the newest is there stands for the rest, see [upload.Options].
-			[3]string{"", "FULL.full.db.zst is gone or cut short", "what the newest snapshot rests on cannot be read"}},
+			[3]string{"", "FULL is gone or cut short", "what the newest snapshot rests on cannot be read"}},
 		{unnoticed + "is damaged", func(s *series, full, _ catalog.Snapshot) {
 			damage(s.t, dir(s), full, func(b []byte) []byte { b[len(b)-2000] ^= 1; return b })
 		}, [3]string{"", "", "what the newest snapshot rests on cannot be read"}}, // nobody else reads it
 		{"the newest is cut short", func(s *series, _, delta catalog.Snapshot) {
 			damage(s.t, dir(s), delta, cut)
-		}, [3]string{"DELTAKEY is gone or cut short", "the newest snapshot cannot be read", "the newest snapshot cannot be read"}},
+		}, [3]string{"DELTA is gone or cut short", "the newest snapshot cannot be read", "the newest snapshot cannot be read"}},
 		{"the newest is gone", func(s *series, _, delta catalog.Snapshot) { remove(s, delta) },
-			[3]string{"DELTAKEY is gone or cut short", "the store has lost the newest snapshot", ""}},
+			[3]string{"DELTA is gone or cut short", "the store has lost the newest snapshot", ""}},
 		{"all is gone", func(s *series, full, delta catalog.Snapshot) { remove(s, full); remove(s, delta) },
-			[3]string{"FULL.full.db.zst is gone or cut short", "the store has lost the newest snapshot", "it is the first snapshot"}},
+			[3]string{"FULL is gone or cut short", "the store has lost the newest snapshot", "it is the first snapshot"}},
 		{"the newest is encrypted, and nobody has an identity", func(s *series, _, _ catalog.Snapshot) {
 			s.opts.Recipients = alice.rs
 			s.push()
@@ -141,7 +141,7 @@ func TestReasons(t *testing.T) {
 				}
 				data := s.data[0]
 				r, err := s.tryPush()
-				want = strings.NewReplacer("FULL", full.Name.String(), "DELTAKEY", delta.Base(), "DELTA", delta.Name.String()).Replace(want)
+				want = strings.NewReplacer("FULL", full.Name.String(), "DELTA", delta.Name.String()).Replace(want)
 				if r == nil || r.Why != want || (r.Index.Kind() == format.Full) != (want != "") {
 					t.Fatalf("%+v, %v, want a full because %q", r, err, want)
 				}
