@@ -28,7 +28,7 @@ type Chain struct {
 	Links []*Link       // the full first, the snapshot itself last
 
 	table *table
-	spool *spool // of what is kept of the objects
+	ends  *ends
 }
 
 // A HoleError says that an object which a snapshot rests on is gone. It matches
@@ -61,8 +61,8 @@ const concurrency = 8
 type Options struct {
 	// Identities open what is encrypted; nil opens nothing that is.
 	Identities *seal.Identities
-	// TempDir is where the page table is kept, 20 bytes a page, and the end of each object, 128 KiB at
-	// most; empty is [os.TempDir].
+	// TempDir is where the page table is kept, 20 bytes a page, and the end of each object, 128 KiB as a
+	// rule; empty is [os.TempDir].
 	TempDir string
 }
 
@@ -70,7 +70,7 @@ type Options struct {
 // them; an object that is encrypted and cannot be opened is a [seal.LockedError].
 func Open(ctx context.Context, st store.Store, snap catalog.Snapshot, opts Options) (_ *Chain, err error) {
 	c := &Chain{}
-	if c.spool, err = newSpool(opts.TempDir); err != nil {
+	if c.ends, err = newEnds(opts.TempDir); err != nil {
 		return nil, err
 	}
 	defer func() {
@@ -100,7 +100,7 @@ func (c *Chain) Hole(l *Link) error {
 
 // Close releases the temporary files.
 func (c *Chain) Close() error {
-	err := c.spool.Close()
+	err := c.ends.Close()
 	if c.table != nil {
 		err = cmp.Or(err, c.table.Close())
 	}
@@ -160,7 +160,7 @@ func (c *Chain) openLink(ctx context.Context, st store.Store, s catalog.Snapshot
 	if err != nil {
 		return nil, err
 	}
-	return l, l.object.Spill(c.spool.put)
+	return l, l.object.Spill(c.ends.put)
 }
 
 // explainShort tells an object that has lost its end from a connection that broke off, which err

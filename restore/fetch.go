@@ -67,18 +67,25 @@ func (p *plan) fetchPages(ctx context.Context, w io.WriterAt) error {
 
 // checkHeaders checks the start of each object, which a restore makes nothing of.
 func (p *plan) checkHeaders(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(p.opts.concurrency())
 	for _, l := range p.chain.Links {
-		err := l.CheckHeader(ctx, l.Open)
-		if errors.Is(err, format.ErrDamaged) {
-			p.opts.logger().Warn("read damaged data, reading it again", "key", l.Object.Key, "err", err)
-			err = l.CheckHeader(ctx, l.OpenStored)
-		}
-		switch {
-		case errors.Is(err, fs.ErrNotExist):
-			return p.chain.Hole(l)
-		case err != nil:
-			return fmt.Errorf("read %s: %w", l.Object.Key, err)
-		}
+		g.Go(func() error { return p.checkHeader(ctx, l) })
+	}
+	return g.Wait()
+}
+
+func (p *plan) checkHeader(ctx context.Context, l *chain.Link) error {
+	err := l.CheckHeader(ctx, l.Open)
+	if errors.Is(err, format.ErrDamaged) {
+		p.opts.logger().Warn("read damaged data, reading it again", "key", l.Object.Key, "err", err)
+		err = l.CheckHeader(ctx, l.OpenStored)
+	}
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return p.chain.Hole(l)
+	case err != nil:
+		return fmt.Errorf("read %s: %w", l.Object.Key, err)
 	}
 	return nil
 }

@@ -22,6 +22,11 @@ func appendEntry(b []byte, hash format.PageHash, page []byte) []byte {
 	return binary.BigEndian.AppendUint32(b, crc32.Checksum(page, castagnoli))
 }
 
+// appendUnread appends the entry of a page that is not kept, so that nobody reads it.
+func appendUnread(b []byte, hash format.PageHash) []byte {
+	return append(append(b, hash[:]...), make([]byte, entrySize-format.PageHashSize)...)
+}
+
 func (e *entry) hash() format.PageHash { return format.PageHash(e[:format.PageHashSize]) }
 
 // fits reports whether page is the one that the entry is about.

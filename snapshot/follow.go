@@ -11,7 +11,8 @@ import (
 	"github.com/litestash/litestash/format"
 )
 
-// maxFollowed is how many frames of a WAL are followed at most: one at a time is in memory, and of each the number.
+// maxFollowed is how many new frames of a WAL are followed, and how many older ones looked up, at most: of the latter each takes
+// some bytes of memory.
 const maxFollowed = 1 << 18
 
 // errNotFollowed says why the pages that have changed cannot be told by the WAL.
@@ -74,7 +75,8 @@ func (t *taker) follow(ctx context.Context) (err error) {
 	return err
 }
 
-// glanceOften glances until the index header is not being written.
+// glanceOften glances until the index header is not being written. One glance is enough, where [look] wants two: the
+// index is read last, and with frames in the WAL it alone decides. Older times of files only make the next look differ.
 func glanceOften(path string) (look string, err error) {
 	for range 20 {
 		look, err = glance(path, time.Now().Add(-racyWindow))
@@ -85,8 +87,8 @@ func glanceOften(path string) (look string, err error) {
 	return look, err
 }
 
-// compare finds out whether the WAL is the one that it was, and has not got too long. The newest snapshot has so many
-// pages.
+// compare fails if the WAL is another one than it was, or has got so much that a copy is cheaper: half of the pages one
+// by one take longer than all in one go. pages is how many the newest snapshot has.
 func (f *follower) compare(pages uint32) error {
 	was, is := &f.was.index, &f.is.index
 	switch {
@@ -104,7 +106,7 @@ func (f *follower) compare(pages uint32) error {
 	return nil
 }
 
-// fill fills the spool.
+// fill adds the new frames first: they tell which pages are not what the base remembers.
 func (f *follower) fill(ctx context.Context, pages uint32) error {
 	is := &f.is.index
 	f.followed = newPageSet(is.pages())
@@ -130,7 +132,7 @@ func (f *follower) addFrames(ctx context.Context) error {
 	sums, fewest := was.sums(), was.pages()
 	if n := is.frames() - was.frames(); n > 0 {
 		err := f.wal.read(was.frames()+1, is.frames(), &sums, func(frame walFrame) error {
-			if frame.pages > 0 {
+			if frame.pages > 0 { // what was cut off and has come back is not what the base remembers
 				fewest = min(fewest, frame.pages)
 			}
 			if frame.page > is.pages() {

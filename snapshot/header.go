@@ -135,13 +135,18 @@ func looksEncrypted(f *os.File, first []byte) bool {
 	return distinct > 230 // 1,024 random bytes have 251.3 different values, give or take 2
 }
 
-// normalise sets the fields of page 1 in which SQLite counts changes to what its backup makes of them in a new file.
+// normalise sets the fields of page 1 in which SQLite counts changes to what its backup makes of them in a new file, so
+// that a page that was read from the WAL is the one that a copy would have, and the root the same.
 func normalise(page []byte) error {
 	version, err := sqliteVersion()
-	for off, n := range map[int]uint32{offChangeCounter: 1, offSchemaCookie: 1, offValidFor: 1, offVersion: version} {
-		binary.BigEndian.PutUint32(page[off:], n)
+	if err != nil {
+		return err
 	}
-	return err
+	binary.BigEndian.PutUint32(page[offChangeCounter:], 1)
+	binary.BigEndian.PutUint32(page[offSchemaCookie:], 1)
+	binary.BigEndian.PutUint32(page[offValidFor:], 1)
+	binary.BigEndian.PutUint32(page[offVersion:], version)
+	return nil
 }
 
 // sqliteVersion returns the version of SQLite that is used here, as it writes it into databases.
@@ -156,7 +161,9 @@ var sqliteVersion = sync.OnceValues(func() (uint32, error) {
 		return 0, err
 	}
 	defer stmt.Close()
-	stmt.Step()
+	if !stmt.Step() {
+		return 0, fmt.Errorf("ask for SQLite's version: %w", stmt.Err())
+	}
 	var major, minor, patch uint32
 	_, err = fmt.Sscanf(stmt.ColumnText(0), "%d.%d.%d", &major, &minor, &patch)
 	return major*1_000_000 + minor*1_000 + patch, err

@@ -172,8 +172,7 @@ func (s *spool) addHashes(first uint32, hashes []format.PageHash, skip func(page
 		var b []byte
 		from := first + uint32(i)
 		for ; i < len(hashes) && !skip(first+uint32(i)); i++ {
-			b = append(b, hashes[i][:]...)
-			b = append(b, make([]byte, entrySize-format.PageHashSize)...) // it cannot be read
+			b = appendUnread(b, hashes[i])
 		}
 		if _, err := s.table.WriteAt(b, int64(from-1)*entrySize); err != nil {
 			return s.full(err)

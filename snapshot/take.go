@@ -141,7 +141,7 @@ func Take(ctx context.Context, path string, opts Options) (*Image, error) {
 	}
 	defer sp.close()
 	t := &taker{path: path, opts: opts, spool: sp}
-	if t.stats.Followed, err = t.followed(ctx); err != nil {
+	if t.stats.Followed, err = t.tryFollow(ctx); err != nil {
 		return nil, err
 	}
 	if !t.stats.Followed {
@@ -169,8 +169,8 @@ type taker struct {
 	stats Stats
 }
 
-// followed reports whether it was enough to follow the WAL.
-func (t *taker) followed(ctx context.Context) (bool, error) {
+// tryFollow reports whether it was enough to follow the WAL.
+func (t *taker) tryFollow(ctx context.Context) (bool, error) {
 	if t.opts.Base == nil {
 		return false, nil
 	}

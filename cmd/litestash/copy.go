@@ -24,7 +24,8 @@ func (p *program) copyCommand() *cli.Command {
 			"and under the same keys. What is there already is compared and left; what is about to be deleted is\n" +
 			"left out. No snapshot comes before what it rests on, so that an interruption leaves nothing that\n" +
 			"cannot be restored; the next time goes on from there. Every page of what is copied is compared with\n" +
-			"its hash; of encrypted snapshots with --identity alone, and without only that they can be whole is seen.\n" +
+			"its hash. Encrypted snapshots are checked like that with --identity or a passphrase only; otherwise\n" +
+			"they are copied as they are, and their form and length alone are checked.\n" +
 			"The source needs the rights of restore; the copy those of push, and holds those of prune besides.",
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "from", Usage: "copy from the store at `URL`; by default the one that --store names"},

@@ -26,8 +26,8 @@ func (p *program) listCommand() *cli.Command {
 		ArgsUsage: "[NAME]",
 		Description: "Without NAME lists the databases; with it, that database's snapshots, the newest last, with what each\n" +
 			"one builds on, of how many objects a restore reads how much at most, and when it was last proved by\n" +
-			"verify --check. That takes listings alone, however many there are. Snapshots that cannot be restored, because something that they rest on is\n" +
-			"gone, are told, and make the exit code 4.",
+			"verify --check. That takes a few listings, and opens no snapshot. Snapshots that cannot be restored,\n" +
+			"because something that they rest on is gone, are told, and make the exit code 4.",
 		Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "long", Usage: "also read of each snapshot of NAME how many pages had changed, its size and its root"},
 		},

@@ -170,7 +170,7 @@ func (p *program) printPushed(r *pushed) error {
 		}
 		held := "of which the database was held for " + seconds(r.Held)
 		if r.Followed {
-			held = "the WAL told what had changed"
+			held = "without holding the database: only what the WAL has got since was read"
 		}
 		_, err := fmt.Fprintf(w, "%s  %s  %s\n%s  root    %v\n  size    %s in %s pages, %sstored as %s\n%s%s  took    %s, %s\n",
 			p.ui.Bold(ui.Safe(r.Database)), r.Snapshot, r.Kind, why, r.Root,

@@ -26,7 +26,7 @@ func pushFlags() []cli.Flag {
 		&cli.StringFlag{Name: "below", Usage: "keep each database under its path below `DIR`, as in tenants/42/app.db"},
 		&cli.StringSliceFlag{Name: "tag", Usage: "attach `KEY=VALUE`; may be repeated"},
 		&cli.StringFlag{Name: "full-every", Value: "7d", Usage: "store every page once the last time is `AGE` ago"},
-		&cli.StringFlag{Name: "reread-every", Value: "1h", Usage: "read the whole database once the last time is `AGE` ago; until then, in WAL mode, the WAL may tell what has changed"},
+		&cli.StringFlag{Name: "reread-every", Value: "1h", Usage: "on Linux, in WAL mode, a push reads only what the WAL says has changed; read the whole database all the same once that was last done `AGE` ago"},
 		&cli.StringFlag{Name: "heartbeat", Value: "24h", Usage: "store one though nothing has changed once the newest has `AGE`"},
 		&cli.StringFlag{Name: "lock-for", Usage: "let nobody delete the snapshot and what it rests on for `TIME`, such as 30d; the bucket must have Object Lock"},
 		&cli.StringFlag{Name: "lock-mode", Usage: "lock in `MODE`: governance, which a right of its own can end early, or compliance, which nobody can (default: governance)"},
