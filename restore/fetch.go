@@ -158,7 +158,7 @@ func (p *plan) needs(link uint32, frame int) (bool, error) {
 
 // wants reports whether a page is to be restored from a link that holds a copy of it.
 func (p *plan) wants(link uint32, page uint32, e chain.Entry) bool {
-	return page <= p.index.Pages && e.Link == link && !p.had.has(page)
+	return page <= p.index.Pages && e.Link == link && !p.had.Has(page)
 }
 
 // framePages returns the numbers of the pages in a data frame and their entries.

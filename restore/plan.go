@@ -10,6 +10,7 @@ import (
 	"github.com/litestash/litestash/catalog"
 	"github.com/litestash/litestash/chain"
 	"github.com/litestash/litestash/format"
+	"github.com/litestash/litestash/internal/pageset"
 	"github.com/litestash/litestash/store"
 )
 
@@ -19,7 +20,7 @@ type plan struct {
 	opts  *Options
 	index *format.Index // of the snapshot that is restored
 	chain *chain.Chain
-	had   pageSet // pages that need not be fetched
+	had   pageset.Set // pages that need not be fetched
 
 	fetched, requests, reused atomic.Int64
 }

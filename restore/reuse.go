@@ -14,10 +14,11 @@ import (
 
 	"github.com/litestash/litestash/chain"
 	"github.com/litestash/litestash/format"
+	"github.com/litestash/litestash/internal/pageset"
 )
 
 // reuseChunk is how many bytes of a copy are read at a time: 64 pages or a multiple of that at every
-// page size, so that no two chunks share a word of a pageSet.
+// page size, so that no two chunks share a word of a [pageset.Set].
 const reuseChunk = 4 << 20
 
 // openCopy opens a file that pages are to be taken from, for reading. It does not wait for the other
@@ -78,7 +79,7 @@ func (o *Options) cannotReuse(err error) error {
 // page, wherever they come from, and it is the bytes that were hashed which are written. A page that
 // is read half old and half new just does not match, and is fetched.
 func (p *plan) reuse(ctx context.Context, old *os.File, w io.WriterAt) error {
-	p.had = newPageSet(p.index.Pages)
+	p.had = pageset.New(p.index.Pages)
 	chunks := (p.size() + reuseChunk - 1) / reuseChunk
 	var next atomic.Int64
 	g, ctx := errgroup.WithContext(ctx)
@@ -149,7 +150,7 @@ func (r *reuser) take(chunk int64, data []byte) error {
 			if err := r.p.write(r.w, first+uint32(i), data[i*size:(i+run)*size]); err != nil {
 				return err
 			}
-			r.p.had.add(first+uint32(i), run)
+			r.p.had.Add(first+uint32(i), run)
 			r.p.reused.Add(int64(run * size))
 		}
 		i += run + 1 // the one after a run does not match
@@ -166,23 +167,4 @@ func (r *reuser) matching(entries []chain.Entry, data []byte) int {
 		}
 	}
 	return len(entries)
-}
-
-// A pageSet is a set of pages. It takes one bit a page. Pages of different 64s, counted from the first
-// page, may be added concurrently.
-type pageSet []uint64
-
-// newPageSet returns an empty set for the pages from 1 to pages.
-func newPageSet(pages uint32) pageSet { return make(pageSet, (int64(pages)+63)/64) }
-
-func (s pageSet) add(first uint32, n int) {
-	for i := uint64(first - 1); n > 0; i, n = i+1, n-1 {
-		s[i/64] |= 1 << (i % 64)
-	}
-}
-
-// has reports whether a page is in the set. In a nil set there is none.
-func (s pageSet) has(page uint32) bool {
-	i := uint64(page - 1)
-	return s != nil && s[i/64]&(1<<(i%64)) != 0
 }

@@ -275,7 +275,7 @@ func (x *Object) open(s format.Span, body io.ReadCloser, from int64) (io.ReadClo
 }
 
 // Decrypt returns what stored, all of the object's bytes as they are stored, holds. It checks them as they are read, also
-// those that are in memory. What is not as it was written is a [format.ErrDamaged].
+// those that are kept. What is not as it was written is a [format.ErrDamaged].
 func (x *Object) Decrypt(stored io.Reader) (io.Reader, error) {
 	if x.payload == 0 {
 		return stored, nil

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/litestash/litestash/format"
+	"github.com/litestash/litestash/internal/pageset"
 )
 
 // maxFollowed is how many new frames of a WAL are followed, and how many older ones looked up, at most: of the latter each takes
@@ -33,8 +34,8 @@ type follower struct {
 	wal      walReader
 	file     *os.File // of the database
 	hasher   *format.PageHasher
-	followed pageSet // pages of the frames
-	first    []byte  // page 1
+	followed pageset.Set // pages of the frames
+	first    []byte      // page 1
 }
 
 // follow fills the spool with the pages that have changed since the base's newest snapshot, and its table with
@@ -109,7 +110,7 @@ func (f *follower) compare(pages uint32) error {
 // fill adds the new frames first: they tell which pages are not what the base remembers.
 func (f *follower) fill(ctx context.Context, pages uint32) error {
 	is := &f.is.index
-	f.followed = newPageSet(is.pages())
+	f.followed = pageset.New(is.pages())
 	if err := f.addFrames(ctx); err != nil {
 		return err
 	}
@@ -138,7 +139,7 @@ func (f *follower) addFrames(ctx context.Context) error {
 			if frame.page > is.pages() {
 				return nil
 			}
-			f.followed.add(frame.page)
+			f.followed.Add(frame.page, 1)
 			if frame.page == 1 {
 				f.first = append(f.first[:0], frame.content...)
 				return nil
@@ -153,7 +154,7 @@ func (f *follower) addFrames(ctx context.Context) error {
 		return errOtherWAL
 	}
 	for page := fewest + 1; page <= is.pages(); page++ {
-		if !f.followed.has(page) && page != lockPage(is.pageSize()) {
+		if !f.followed.Has(page) && page != lockPage(is.pageSize()) {
 			return notFollowed(fmt.Sprintf("page %d is new and was not written", page))
 		}
 	}
@@ -169,9 +170,9 @@ func (f *follower) add(ctx context.Context, number uint32, page []byte) error {
 
 // addKnown enters the hashes of so many pages of the newest snapshot, but for those that have changed since, and
 // returns which other ones the base has not.
-func (f *follower) addKnown(ctx context.Context, pages uint32) (wanted pageSet, err error) {
+func (f *follower) addKnown(ctx context.Context, pages uint32) (wanted pageset.Set, err error) {
 	const most = 1 << 12
-	wanted = newPageSet(pages)
+	wanted = pageset.New(pages)
 	hashes, same := make([]format.PageHash, most), make([]bool, most)
 	count := uint32(0)
 	for done := uint32(0); done < pages; {
@@ -182,13 +183,13 @@ func (f *follower) addKnown(ctx context.Context, pages uint32) (wanted pageSet, 
 		if err := f.opts.Base.Newest(done+1, hashes[:n], same[:n]); err != nil {
 			return nil, notFollowed(err.Error())
 		}
-		if err := f.spool.addHashes(done+1, hashes[:n], f.followed.has); err != nil {
+		if err := f.spool.addHashes(done+1, hashes[:n], f.followed.Has); err != nil {
 			return nil, err
 		}
 		for i := range n {
 			page := done + i + 1
-			if !same[i] && page > 1 && page != lockPage(f.wal.pageSize) && !f.followed.has(page) {
-				wanted.add(page)
+			if !same[i] && page > 1 && page != lockPage(f.wal.pageSize) && !f.followed.Has(page) {
+				wanted.Add(page, 1)
 				count++
 			}
 		}
@@ -197,20 +198,20 @@ func (f *follower) addKnown(ctx context.Context, pages uint32) (wanted pageSet, 
 	if 2*count > pages {
 		return nil, notFollowed("the base lacks too many pages")
 	}
-	if !f.followed.has(1) {
-		wanted.add(1)
+	if !f.followed.Has(1) {
+		wanted.Add(1, 1)
 	}
 	return wanted, nil
 }
 
 // addOlder adds pages that are what they were in the newest snapshot.
-func (f *follower) addOlder(ctx context.Context, wanted pageSet) error {
+func (f *follower) addOlder(ctx context.Context, wanted pageset.Set) error {
 	frames, err := f.wal.find(ctx, f.was.index.frames(), wanted)
 	if err != nil {
 		return err
 	}
 	page, hashes, same := make([]byte, f.wal.pageSize), make([]format.PageHash, 1), make([]bool, 1)
-	for number := range wanted.all() {
+	for number := range wanted.All() {
 		if frame, ok := frames[number]; ok {
 			err = f.wal.readPage(frame, page)
 		} else {

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/litestash/litestash/format"
+	"github.com/litestash/litestash/internal/pageset"
 	"github.com/litestash/litestash/internal/race"
 )
 
@@ -426,14 +427,14 @@ func (longWAL) ReadAt(b []byte, off int64) (int, error) {
 // TestFollowMemory keeps no more in memory of a long WAL than of one that is followed at most.
 func TestFollowMemory(t *testing.T) {
 	r := walReader{file: longWAL{}, pageSize: 512}
-	want := newPageSet(2 * maxFollowed)
+	want := pageset.New(2 * maxFollowed)
 	for page := range uint32(maxFollowed) {
-		want.add(2 * (page + 1))
+		want.Add(2*(page+1), 1)
 	}
 	if found, err := r.find(t.Context(), 2*maxFollowed, want); err != nil || len(found) != maxFollowed || found[2*maxFollowed] != 2*maxFollowed {
 		t.Errorf("found %d of %d pages: %v", len(found), maxFollowed, err)
 	}
-	want.add(1)
+	want.Add(1, 1)
 	if found, err := r.find(t.Context(), 2*maxFollowed, want); !errors.Is(err, errNotFollowed) {
 		t.Errorf("found %d pages: %v", len(found), err)
 	}

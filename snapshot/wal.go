@@ -7,8 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"iter"
-	"math/bits"
+
+	"github.com/litestash/litestash/internal/pageset"
 )
 
 // See https://sqlite.org/fileformat2.html#walformat.
@@ -86,7 +86,7 @@ func (r *walReader) parse(b []byte) (f walFrame, err error) {
 
 // find returns the newest of the frames from 1 to last for each of the pages in want that has one. More than
 // maxFollowed it does not keep in memory.
-func (r *walReader) find(ctx context.Context, last uint32, want pageSet) (map[uint32]uint32, error) {
+func (r *walReader) find(ctx context.Context, last uint32, want pageset.Set) (map[uint32]uint32, error) {
 	found := make(map[uint32]uint32)
 	var b [frameHeader]byte
 	for frame := uint32(1); frame <= last; frame++ {
@@ -100,7 +100,7 @@ func (r *walReader) find(ctx context.Context, last uint32, want pageSet) (map[ui
 		if err != nil {
 			return nil, err
 		}
-		if want.has(f.page) {
+		if want.Has(f.page) {
 			found[f.page] = frame
 		}
 		if len(found) > maxFollowed {
@@ -116,29 +116,4 @@ func (r *walReader) readPage(frame uint32, page []byte) error {
 		return fmt.Errorf("read the WAL: %w", err)
 	}
 	return nil
-}
-
-// A pageSet is a set of pages, with one bit a page.
-type pageSet []uint64
-
-// newPageSet returns an empty set for the pages from 1 to pages.
-func newPageSet(pages uint32) pageSet { return make(pageSet, int64(pages)/64+1) }
-
-func (s pageSet) add(page uint32) { s[page/64] |= 1 << (page % 64) }
-
-func (s pageSet) has(page uint32) bool {
-	return int64(page/64) < int64(len(s)) && s[page/64]&(1<<(page%64)) != 0
-}
-
-// all yields the pages in ascending order.
-func (s pageSet) all() iter.Seq[uint32] {
-	return func(yield func(uint32) bool) {
-		for i, word := range s {
-			for ; word != 0; word &= word - 1 {
-				if !yield(uint32(i*64 + bits.TrailingZeros64(word))) {
-					return
-				}
-			}
-		}
-	}
 }
