@@ -22,8 +22,11 @@ type Database interface {
 	// Push stores a snapshot if anything has been committed since the newest one, and returns what the
 	// database looked like when that was taken.
 	Push(ctx context.Context) (look string, err error)
+	// Due reports whether the newest snapshot is so old that another one is to be stored though nothing has
+	// been committed. It asks nobody.
+	Due() bool
 	// Confirm reports whether the newest snapshot may stand for a database that has not changed: it is
-	// still there, and not too old.
+	// still there, and its locks last for long enough.
 	Confirm(ctx context.Context) (bool, error)
 }
 
@@ -173,7 +176,7 @@ func (w *watcher) visit(ctx context.Context, e *entry) error {
 	if !there {
 		return nil
 	}
-	if look != "" && look == e.look {
+	if look != "" && look == e.look && !e.Due() {
 		if time.Since(e.confirmed) < w.opts.ConfirmEvery {
 			return nil
 		}

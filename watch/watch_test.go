@@ -23,6 +23,7 @@ type fake struct {
 	takes   time.Duration // each push
 	trouble func() error  // of pushes and confirmations
 	stale   bool          // the newest snapshot may not stand for it
+	due     bool          // that is so old that there should be another one
 
 	pushed           int // the version
 	looks, confirms  int
@@ -66,7 +67,7 @@ func (f *fake) Push(ctx context.Context) (string, error) {
 	if err := f.fault(); err != nil {
 		return "", err
 	}
-	f.pushed, f.stale = f.version, false
+	f.pushed, f.stale, f.due = f.version, false, false
 	return f.look()
 }
 
@@ -81,6 +82,12 @@ func (f *fake) wait(ctx context.Context) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+}
+
+func (f *fake) Due() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.due
 }
 
 func (f *fake) Confirm(context.Context) (bool, error) {
@@ -189,8 +196,13 @@ func TestRun(t *testing.T) {
 		if f.pushes != 2 {
 			t.Errorf("a newest snapshot that does not stand for the database any more: %d pushes, want another", f.pushes)
 		}
+		f.due = true
+		b.pass(10 * time.Second)
+		if f.pushes != 3 || f.confirms != 24 {
+			t.Errorf("a newest snapshot that is too old: %d pushes, %d confirmations; want another push and nothing asked", f.pushes, f.confirms)
+		}
 		b.stopped()
-		if f.pushes != 2 {
+		if f.pushes != 3 {
 			t.Error("a database that has not changed was pushed at the end")
 		}
 	})

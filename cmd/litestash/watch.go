@@ -304,9 +304,14 @@ func rounded(seconds float64) time.Duration {
 	return time.Duration(seconds * float64(time.Second)).Round(time.Millisecond)
 }
 
+func (w *watched) Due() bool {
+	newest := w.up.Confirmed
+	return newest != nil && time.Since(newest.Name.Time.UTC()) >= w.up.Heartbeat
+}
+
 func (w *watched) Confirm(ctx context.Context) (bool, error) {
 	newest := w.up.Confirmed
-	if newest == nil || time.Since(newest.Name.Time.UTC()) >= w.up.Heartbeat || upload.LockDue(w.up) {
+	if newest == nil || upload.LockDue(w.up) {
 		return false, nil
 	}
 	ok, err := upload.Confirm(ctx, w.st, *newest)
