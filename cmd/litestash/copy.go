@@ -92,8 +92,8 @@ func (p *program) openBoth(c *cli.Context) (from, to store.Store, err error) {
 	if to, err = p.openStoreWith(c.Context, store.Options{AllowNew: true}); err != nil {
 		return nil, nil, err
 	}
-	if fmt.Sprint(from) == fmt.Sprint(to) {
-		return nil, nil, usagef("copy: --to is the store that is copied from")
+	if store.Within(to, from) {
+		return nil, nil, usagef("copy: --to lies in the store that is copied from, where its databases would be taken for more of that")
 	}
 	return from, to, nil
 }

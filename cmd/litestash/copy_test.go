@@ -79,6 +79,16 @@ func (r *copyRig) check(store string) {
 	}
 }
 
+// TestCopyInto refuses copies that would be databases of the store that they are of.
+func TestCopyInto(t *testing.T) {
+	from := t.TempDir()
+	for _, to := range []string{from, from + "/", filepath.Join(from, "copy"), filepath.Join(from, "not", "there")} {
+		if code, _, errs := lite(t, "copy", "--from", from, "--to", to); code != exitUsage || !strings.Contains(errs, "lies in the store") {
+			t.Errorf("a copy to %s exits with %d: %s", to, code, errs)
+		}
+	}
+}
+
 // TestCopyOnRealServers copies from a directory to a bucket, from there to another prefix, and back to a directory.
 func TestCopyOnRealServers(t *testing.T) {
 	first, others := realStores(t), realStores(t)
