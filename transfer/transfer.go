@@ -80,10 +80,8 @@ func Database(ctx context.Context, from, to store.Store, database string, opts O
 	if err := t.lookBack(ctx, database); err != nil {
 		return &t.result, err
 	}
-	if err := t.copyRecords(ctx, database); err != nil {
-		return &t.result, err
-	}
-	return &t.result, t.look(ctx, database)
+	err := t.copyRecords(ctx, database) // those who may push may be denied holds: what is copied is looked for still
+	return &t.result, errors.Join(err, t.look(ctx, database))
 }
 
 // A transfer is the copying of one database.

@@ -225,13 +225,16 @@ func (p *program) lockedUntil(ctx context.Context, st store.Store) (retention.Lo
 	}
 	return func(ctx context.Context, keys []string) ([]time.Time, error) {
 		locks, err := store.CreatedLocks(ctx, locker, keys)
+		if err != nil {
+			return nil, fmt.Errorf("ask whether snapshots are locked: %w", err)
+		}
 		until := make([]time.Time, len(locks))
 		for i, l := range locks {
 			if l.Until.After(time.Now()) {
 				until[i] = l.Until
 			}
 		}
-		return until, err
+		return until, nil
 	}, nil
 }
 

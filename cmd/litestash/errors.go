@@ -300,7 +300,7 @@ func judgeStore(err error) (verdict, bool) {
 	case errors.Is(err, store.ErrNoBucket):
 		return verdict{exitFailed, "make it, mount it, or correct --store: a bucket is s3://bucket/prefix, anything else is a directory"}, true
 	case errors.Is(err, store.ErrDenied):
-		return verdict{exitLockedOut, "give credentials as for the aws command: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile, or a role"}, true
+		return verdict{exitLockedOut, "give credentials as for the aws command: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile, or a role; litestash policy prints what rights they need"}, true
 	case errors.Is(err, store.ErrUnreachable):
 		return verdict{exitUnreachable, "try again; litestash doctor tries the store step by step"}, true
 	case errors.Is(err, store.ErrUnknown):

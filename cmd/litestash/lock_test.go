@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -215,5 +216,35 @@ func TestDoctorLocks(t *testing.T) {
 	mc("ilm", "rule", "add", "--expire-days", "3", "srv/"+bucket)
 	if out := mustLite(t, "doctor", "--read-only", "--store", url); !strings.Contains(out, "snapshots included") {
 		t.Errorf("doctor says of a rule that expires:\n%s", out)
+	}
+}
+
+// TestBlindDeletion deletes with credentials that may know of locks but not list versions, whose locks count: nothing
+// is deleted by somebody who cannot see whether it is locked, and it is said what is missing.
+func TestBlindDeletion(t *testing.T) {
+	s := newS3Server(t)
+	db := sampleDB(t)
+	t.Setenv("LITESTASH_STORE", s.store())
+	one := pushJSON(t, db, "--name", "app.db", "--full", "--even-unchanged")
+	pushJSON(t, db, "--name", "app.db", "--full", "--even-unchanged")
+	s.place(func(w http.ResponseWriter, r *http.Request, real http.Handler) {
+		query := r.URL.Query()
+		switch {
+		case query.Has("object-lock"):
+			fmt.Fprint(w, `<ObjectLockConfiguration><ObjectLockEnabled>Enabled</ObjectLockEnabled></ObjectLockConfiguration>`)
+		case query.Has("versions"):
+			refuse(w, http.StatusForbidden, "AccessDenied", "no")
+		default:
+			real.ServeHTTP(w, r)
+		}
+	})
+	for _, args := range [][]string{{"prune", "app.db", "--keep-last", "1"}, {"delete", "app.db", one.Snapshot}} {
+		code, _, errs := lite(t, args...)
+		if code != exitLockedOut || !strings.Contains(errs, "whether snapshots are locked") || !strings.Contains(errs, "litestash policy") {
+			t.Errorf("litestash %q exits with %d: %s", args, code, errs)
+		}
+	}
+	if got := snapshotsIn(t, s.store(), "app.db"); len(got) != 2 {
+		t.Errorf("left are %q", got)
 	}
 }

@@ -148,7 +148,12 @@ func (s *stage) copyInto() {
 		s.t.Errorf("copy says:\n%s", out)
 	}
 	mustLite(s.t, "hold", "copied.db", "latest", "--store", from)
-	s.denied("copy", "--from", from, "--to", s.url)
+	sh(s.t, s.db, "UPDATE words SET word = 'copied' WHERE rowid < 9")
+	mustLite(s.t, "push", s.db, "--name", "copied.db", "--store", from)
+	code, out, errs := lite(s.t, "copy", "--from", from, "--to", s.url)
+	if code != exitLockedOut || !strings.Contains(out, "1 snapshot copied") || !strings.Contains(errs, ".litestash/held/copied.db/") {
+		s.t.Errorf("a copy with a hold exits with %d: %s%s", code, out, errs)
+	}
 }
 
 // outside checks that nothing can be done outside the prefix.
