@@ -29,7 +29,7 @@ func CheckLocks(ctx context.Context, all []catalog.Snapshot, locked LockedUntil)
 		return nil
 	}
 	for len(all) > 0 {
-		some := all[:min(askAtOnce, len(all))]
+		some := all[:min(lockLot, len(all))]
 		until, err := locked.ask(ctx, some)
 		if err != nil {
 			return err
@@ -44,8 +44,8 @@ func CheckLocks(ctx context.Context, all []catalog.Snapshot, locked LockedUntil)
 	return nil
 }
 
-// askAtOnce is how many locks are asked for in one go.
-const askAtOnce = 32
+// lockLot is how many snapshots are asked about in one go.
+const lockLot = 32
 
 // ask returns the ends of the locks of snapshots; zero for none.
 func (l LockedUntil) ask(ctx context.Context, all []catalog.Snapshot) ([]time.Time, error) {
@@ -70,7 +70,7 @@ func (s *Survey) keepLocked(ctx context.Context, plan []Verdict, locked LockedUn
 		}
 	}
 	for all := false; len(going) > 0; {
-		some := going[:min(askAtOnce, len(going))]
+		some := going[:min(lockLot, len(going))]
 		going = going[len(some):]
 		if all {
 			for _, i := range some {

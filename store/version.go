@@ -99,19 +99,46 @@ type Locker interface {
 	LockOf(ctx context.Context, key, id string) (Lock, error)
 }
 
-// asking is how many locks are asked for at once: small requests.
-const asking = 16
+// A VersionLocker is a [Store] that keeps versions and can lock them.
+type VersionLocker interface {
+	Versioner
+	Locker
+}
+
+// locksAtOnce is how many locks are asked for at once: small requests.
+const locksAtOnce = 16
 
 // CreatedLocks returns the locks of what was created under keys, which lie in one folder: of the oldest version of
 // each, whatever lies above it. A key that has no version has none. It costs a listing of the versions from the
 // first key to the last, and one request for each.
-func CreatedLocks(ctx context.Context, st interface {
-	Versioner
-	Locker
-}, keys []string) ([]Lock, error) {
+func CreatedLocks(ctx context.Context, st VersionLocker, keys []string) ([]Lock, error) {
 	if len(keys) == 0 {
 		return nil, nil
 	}
+	oldest, err := oldestVersions(ctx, st, keys)
+	if err != nil {
+		return nil, err
+	}
+	locks := make([]Lock, len(keys))
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(locksAtOnce)
+	for i, key := range keys {
+		id, ok := oldest[key]
+		if !ok {
+			continue
+		}
+		g.Go(func() (err error) {
+			if locks[i], err = st.LockOf(ctx, key, id); errors.Is(err, fs.ErrNotExist) {
+				err = nil
+			}
+			return err
+		})
+	}
+	return locks, g.Wait()
+}
+
+// oldestVersions returns the ids of the oldest versions of keys, which lie in one folder, of those that have any.
+func oldestVersions(ctx context.Context, st Versioner, keys []string) (map[string]string, error) {
 	first, last := slices.Min(keys), slices.Max(keys)
 	q := Query{Prefix: first, Shallow: true}
 	for !strings.HasPrefix(last, q.Prefix) {
@@ -132,22 +159,7 @@ func CreatedLocks(ctx context.Context, st interface {
 			oldest[v.Key] = v.ID
 		}
 	}
-	locks := make([]Lock, len(keys))
-	g, ctx := errgroup.WithContext(ctx)
-	g.SetLimit(asking)
-	for i, key := range keys {
-		id, ok := oldest[key]
-		if !ok {
-			continue
-		}
-		g.Go(func() (err error) {
-			if locks[i], err = st.LockOf(ctx, key, id); errors.Is(err, fs.ErrNotExist) {
-				err = nil
-			}
-			return err
-		})
-	}
-	return locks, g.Wait()
+	return oldest, nil
 }
 
 // A Lock keeps an object from being deleted until a time by the store's clock, which all servers keep

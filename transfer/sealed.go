@@ -28,7 +28,8 @@ func (t *transfer) bringSealed(ctx context.Context, s *step) error {
 type sealedChecker struct {
 	stored  io.Reader
 	pipe    *io.PipeWriter // to what checks
-	checked chan error     // gets what that found, once
+	checked chan struct{}  // closed when that has ended
+	found   error          // what it found, once checked is closed
 	err     error          // that all reads return from now on
 }
 
@@ -37,11 +38,11 @@ var errClosed = errors.New("it is not read to its end")
 // newSealedChecker returns what lets stored through. check returns what checks the text that it holds.
 func newSealedChecker(object *seal.Object, stored io.Reader, check func(text io.Reader) io.ReadCloser) *sealedChecker {
 	read, write := io.Pipe()
-	c := &sealedChecker{stored: stored, pipe: write, checked: make(chan error, 1)}
+	c := &sealedChecker{stored: stored, pipe: write, checked: make(chan struct{})}
 	go func() { // until the pipe ends, which Read or Close sees to
-		err := checkText(object, read, check)
-		read.CloseWithError(err) // nil if all was read
-		c.checked <- err
+		defer close(c.checked)
+		c.found = checkText(object, read, check)
+		read.CloseWithError(c.found) // nil if all was read
 	}()
 	return c
 }
@@ -73,10 +74,9 @@ func (c *sealedChecker) Read(p []byte) (n int, err error) {
 	}
 	if err == io.EOF {
 		c.pipe.Close()
-		if found := <-c.checked; found != nil {
-			n, err = 0, found
+		if <-c.checked; c.found != nil {
+			n, err = 0, c.found
 		}
-		c.checked <- nil // for Close
 	}
 	c.err = err
 	return n, err

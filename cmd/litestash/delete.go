@@ -207,10 +207,7 @@ func (p *program) checkAllLocks(ctx context.Context, st store.Store, name string
 
 // lockedUntil returns what asks a store for its locks, or nil if it has none.
 func (p *program) lockedUntil(ctx context.Context, st store.Store) (retention.LockedUntil, error) {
-	locker, ok := st.(interface {
-		store.Versioner
-		store.Locker
-	})
+	locker, ok := st.(store.VersionLocker)
 	if !ok {
 		return nil, nil
 	}
