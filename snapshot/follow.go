@@ -1,6 +1,7 @@
 package snapshot
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -26,12 +27,13 @@ func notFollowed(why string) error { return fmt.Errorf("%w: %s", errNotFollowed,
 // are committed.
 //
 // It holds no lock, not even for an instant: a commit or a checkpoint may come at any time, and the WAL may be begun
-// anew. The frames that are new have the running checksum that the index says, by which SQLite itself knows its
+// anew, or have been since the newest snapshot. The frames that are new have the running checksum that the index says, by which SQLite itself knows its
 // own after a crash. All other pages have the hash that is remembered.
 type follower struct {
 	*taker
 	was, is  walLook
 	wal      walReader
+	anew     bool     // the WAL was begun anew since, once
 	file     *os.File // of the database
 	hasher   *format.PageHasher
 	followed pageset.Set // pages of the frames
@@ -68,7 +70,7 @@ func (t *taker) follow(ctx context.Context) (err error) {
 		return err
 	}
 	defer wal.Close()
-	f.wal = walReader{wal, is.index.pageSize(), is.index.order(), is.index.salts()}
+	f.wal = is.index.reader(wal)
 	t.stats.WAL = true
 	t.stats.SourceSize, t.stats.WALBefore = sizes(t.path)
 	err = f.fill(ctx, pages)
@@ -92,26 +94,45 @@ func glanceOften(path string) (look string, err error) {
 // by one take longer than all in one go. pages is how many the newest snapshot has.
 func (f *follower) compare(pages uint32) error {
 	was, is := &f.was.index, &f.is.index
+	f.anew = isNext(was.salts(), is.salts())
 	switch {
 	case f.was.files != f.is.files:
 		return notFollowed("its files are others")
-	case was.salts() != is.salts() || was.frames() == 0 || was.frames() > is.frames() ||
-		was.pageSize() != is.pageSize() || was.order() != is.order():
+	case was.frames() == 0 || is.frames() == 0 || was.pageSize() != is.pageSize() || was.order() != is.order(),
+		!f.anew && (was.salts() != is.salts() || was.frames() > is.frames()):
 		return errOtherWAL
 	case was.pages() != pages || is.pages() == 0:
 		return notFollowed(fmt.Sprintf("it has %d pages, had %d and the newest snapshot %d", is.pages(), was.pages(), pages))
 	}
-	if n := is.frames() - was.frames(); n > maxFollowed || 2*n > is.pages() {
+	n := is.frames()
+	if !f.anew {
+		n -= was.frames()
+	}
+	if f.tooMany(n) {
 		return notFollowed("there are too many new frames")
 	}
 	return nil
 }
 
+// tooMany reports whether so many frames take longer to follow than a copy.
+func (f *follower) tooMany(n uint32) bool { return n > maxFollowed || 2*n > f.is.index.pages() }
+
 // fill adds the new frames first: they tell which pages are not what the base remembers.
 func (f *follower) fill(ctx context.Context, pages uint32) error {
 	is := &f.is.index
 	f.followed = pageset.New(is.pages())
-	if err := f.addFrames(ctx); err != nil {
+	fewest, err := f.addFrames(ctx)
+	if err != nil {
+		return err
+	}
+	if f.anew {
+		least, err := f.addTail(ctx)
+		if err != nil {
+			return err
+		}
+		fewest = min(fewest, least)
+	}
+	if err := f.checkGrowth(fewest); err != nil {
 		return err
 	}
 	wanted, err := f.addKnown(ctx, min(pages, is.pages()))
@@ -127,34 +148,76 @@ func (f *follower) fill(ctx context.Context, pages uint32) error {
 	return f.spool.truncate(int64(is.pages()) * int64(is.pageSize()))
 }
 
-// addFrames adds the pages of the new frames.
-func (f *follower) addFrames(ctx context.Context) error {
+// addFrames adds the pages of the new frames of the WAL as it is. fewest is how many pages the database had at least.
+func (f *follower) addFrames(ctx context.Context) (fewest uint32, err error) {
 	was, is := &f.was.index, &f.is.index
-	sums, fewest := was.sums(), was.pages()
-	if n := is.frames() - was.frames(); n > 0 {
-		err := f.wal.read(was.frames()+1, is.frames(), &sums, func(frame walFrame) error {
+	first, sums := was.frames()+1, was.sums()
+	if f.anew {
+		first = 1
+		if sums, err = f.wal.begin(); err != nil {
+			return 0, err
+		}
+	}
+	fewest = was.pages()
+	if first <= is.frames() {
+		err = f.wal.read(first, is.frames(), &sums, func(frame walFrame) error {
 			if frame.pages > 0 { // what was cut off and has come back is not what the base remembers
 				fewest = min(fewest, frame.pages)
 			}
-			if frame.page > is.pages() {
-				return nil
-			}
-			f.followed.Add(frame.page, 1)
-			if frame.page == 1 {
-				f.first = append(f.first[:0], frame.content...)
-				return nil
-			}
-			return f.add(ctx, frame.page, frame.content)
+			return f.addFollowed(ctx, frame.page, frame.content)
 		})
-		if err != nil {
-			return err
+	}
+	if err == nil && sums != is.sums() {
+		err = errOtherWAL
+	}
+	return fewest, err
+}
+
+// addFollowed adds a page that is newer than the base's, if the database has it still.
+func (f *follower) addFollowed(ctx context.Context, number uint32, page []byte) error {
+	if number > f.is.index.pages() {
+		return nil
+	}
+	f.followed.Add(number, 1)
+	if number == 1 {
+		f.first = append(f.first[:0], page...)
+		return nil
+	}
+	return f.add(ctx, number, page)
+}
+
+// addTail adds what was committed after the newest snapshot and before the WAL was begun anew, but for the pages of its frames
+// now. All of that is in the database file, and was before a frame could be written over.
+//
+// A page has to be the same there: who is killed in a commit may leave a frame that ends one and was never valid.
+func (f *follower) addTail(ctx context.Context) (fewest uint32, err error) {
+	old := f.was.index.reader(f.wal.file)
+	tail, err := old.tail(f.was.index.frames(), f.was.index.sums(), f.tooMany)
+	if err != nil {
+		return 0, err
+	}
+	page, inFile := make([]byte, f.wal.pageSize), make([]byte, f.wal.pageSize)
+	for number, frame := range tail.newest {
+		if number > f.is.index.pages() || f.followed.Has(number) {
+			continue
+		}
+		if err := errors.Join(f.wal.readPage(frame, page), f.readPage(number, inFile)); err != nil {
+			return 0, err
+		}
+		if !bytes.Equal(page, inFile) {
+			return 0, notFollowed(fmt.Sprintf("page %d is another in the database file than it was in the WAL", number))
+		}
+		if err := f.addFollowed(ctx, number, page); err != nil {
+			return 0, err
 		}
 	}
-	if sums != is.sums() {
-		return errOtherWAL
-	}
-	for page := fewest + 1; page <= is.pages(); page++ {
-		if !f.followed.Has(page) && page != lockPage(is.pageSize()) {
+	return tail.fewest, tail.confirm()
+}
+
+// checkGrowth fails if the database has a page that it had not when it was smallest since, and that was not written.
+func (f *follower) checkGrowth(fewest uint32) error {
+	for page := fewest + 1; page <= f.is.index.pages(); page++ {
+		if !f.followed.Has(page) && page != lockPage(f.wal.pageSize) {
 			return notFollowed(fmt.Sprintf("page %d is new and was not written", page))
 		}
 	}
@@ -206,7 +269,7 @@ func (f *follower) addKnown(ctx context.Context, pages uint32) (wanted pageset.S
 
 // addOlder adds pages that are what they were in the newest snapshot.
 func (f *follower) addOlder(ctx context.Context, wanted pageset.Set) error {
-	frames, err := f.wal.find(ctx, f.was.index.frames(), wanted)
+	frames, err := f.olderFrames(ctx, wanted)
 	if err != nil {
 		return err
 	}
@@ -240,6 +303,15 @@ func (f *follower) addOlder(ctx context.Context, wanted pageset.Set) error {
 		}
 	}
 	return nil
+}
+
+// olderFrames returns the newest of the frames that the WAL had at the newest snapshot for each page in wanted that has
+// one. Where the WAL was begun anew they are in the database file.
+func (f *follower) olderFrames(ctx context.Context, wanted pageset.Set) (map[uint32]uint32, error) {
+	if f.anew {
+		return nil, nil
+	}
+	return f.wal.find(ctx, f.was.index.frames(), wanted)
 }
 
 // readPage reads a page of the database file.

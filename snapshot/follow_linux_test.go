@@ -121,6 +121,13 @@ var changes = []string{
 	"SELECT count(*) FROM t",
 }
 
+// begunAnew reports whether the WAL was begun anew between two snapshots.
+func begunAnew(was, is *Image) bool {
+	a, _ := parseWALLook(was.Look())
+	b, _ := parseWALLook(is.Look())
+	return a.index.salts() != b.index.salts()
+}
+
 // TestFollow changes databases in every way, and compares each snapshot that followed the WAL with one for which
 // the whole database was read. The base is an older snapshot than the newest most of the time.
 func TestFollow(t *testing.T) {
@@ -152,13 +159,16 @@ func TestFollow(t *testing.T) {
 			}
 			all := strings.Join(sql, "; ")
 			s.do(t, all)
-			before := prints(t, path)
+			before, was := prints(t, path), f.newest
 			m := f.next(t)
 			if after := prints(t, path); before != after {
 				t.Errorf("%s: the source was changed: before\n%safter\n%s", all, before, after)
 			}
 			if m.Stats().Followed {
 				followed++
+				if begunAnew(was, m) {
+					counts["anew"]++
+				}
 				for _, word := range []string{"UPDATE", "VACUUM", "incremental", "ROLLBACK", "TRUNCATE", "PASSIVE", "INDEX", "DELETE"} {
 					if strings.Contains(all, word) {
 						counts[word]++
@@ -195,8 +205,9 @@ func TestFollowFire(t *testing.T) {
 	f := &follows{path: path, opts: Options{TempDir: t.TempDir(), Salt: format.NewSalt()}}
 	f.begin(t)
 	image := filepath.Join(t.TempDir(), "image.db")
-	followed, whole, last := 0, 0, 0
+	followed, anew, whole, last := 0, 0, 0, 0
 	for followed < want && whole < 20*want {
+		was := f.newest
 		m := f.next(t)
 		if !m.Stats().Followed {
 			whole++
@@ -204,6 +215,9 @@ func TestFollowFire(t *testing.T) {
 			continue
 		}
 		followed++
+		if begunAnew(was, m) {
+			anew++
+		}
 		if err := os.WriteFile(image, f.content, 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -215,7 +229,7 @@ func TestFollowFire(t *testing.T) {
 		}
 		last = n
 	}
-	t.Logf("%d followed, %d read as a whole; %+v", followed, whole, stop())
+	t.Logf("%d followed, %d of them though the WAL was begun anew, %d read as a whole; %+v", followed, anew, whole, stop())
 	if followed < want {
 		t.Errorf("only %d followed", followed)
 	}

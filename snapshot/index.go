@@ -3,6 +3,7 @@ package snapshot
 import (
 	"encoding/binary"
 	"encoding/hex"
+	"io"
 	"strings"
 )
 
@@ -36,6 +37,11 @@ func (x *indexHeader) order() binary.ByteOrder {
 		return binary.BigEndian
 	}
 	return binary.LittleEndian
+}
+
+// reader returns a reader of the WAL, whose file is file.
+func (x *indexHeader) reader(file io.ReaderAt) walReader {
+	return walReader{file, x.pageSize(), x.order(), x.salts()}
 }
 
 // valid reports whether the header is initialised, of the one version that there is, and as its

@@ -76,12 +76,33 @@ func (r *walReader) read(first, last uint32, sums *walSums, do func(walFrame) er
 }
 
 // parse reads the header of a frame.
-func (r *walReader) parse(b []byte) (f walFrame, err error) {
-	f.page, f.pages = binary.BigEndian.Uint32(b), binary.BigEndian.Uint32(b[4:])
-	if [8]byte(b[8:]) != r.salts || f.page == 0 {
+func (r *walReader) parse(b []byte) (walFrame, error) {
+	f, salts := parseFrame(b)
+	if salts != r.salts || f.page == 0 {
 		return f, errOtherWAL
 	}
 	return f, nil
+}
+
+func parseFrame(header []byte) (f walFrame, salts [8]byte) {
+	return walFrame{page: binary.BigEndian.Uint32(header), pages: binary.BigEndian.Uint32(header[4:])}, [8]byte(header[8:])
+}
+
+// begin returns the running checksum that the first frame goes on from.
+func (r *walReader) begin() (sums walSums, err error) {
+	var b [walHeader]byte
+	if _, err := r.file.ReadAt(b[:], 0); err != nil {
+		return sums, fmt.Errorf("read the WAL: %w", err)
+	}
+	if sums.add(b[:24], r.order); [8]byte(b[16:]) != r.salts || sums != storedSums(b[24:]) {
+		return sums, errOtherWAL
+	}
+	return sums, nil
+}
+
+// storedSums reads a running checksum as it is in a WAL.
+func storedSums(b []byte) walSums {
+	return walSums{binary.BigEndian.Uint32(b), binary.BigEndian.Uint32(b[4:])}
 }
 
 // find returns the newest of the frames from 1 to last for each of the pages in want that has one. More than
