@@ -1,0 +1,6 @@
+//go:build !linux
+
+package durable
+
+// StartWriting does nothing here.
+func StartWriting(uintptr) {}
