@@ -30,7 +30,7 @@ type Options struct {
 	// Reuse is the path of a file, such as an older copy of the database: pages that it has already
 	// are taken from it instead of the store. It may be written to meanwhile. It must be there, and
 	// must not be open through C SQLite in this process, whose POSIX locks on it would be dropped.
-	// [Verify] and [Rebuild] read it not.
+	// [Verify] and [Rebuild] do not read it.
 	Reuse string
 	// Identities open what is encrypted; nil opens nothing that is.
 	Identities *seal.Identities

@@ -15,7 +15,7 @@ import (
 type Options struct {
 	// Concurrency is how many objects are deleted at once; 0 is 16.
 	Concurrency int
-	// Deleted is called after each snapshot that is gone, once at a time. Nil is not.
+	// Deleted is called after each snapshot that is gone, once at a time. Nil is not called.
 	Deleted func(catalog.Snapshot)
 	// EvenHeld deletes snapshots though they are held.
 	EvenHeld bool

@@ -45,7 +45,7 @@ while not stop.is_set():
 print(json.dumps({"commits": n, "longest": longest, "wal": wal}), flush=True)
 `
 
-// TestFire takes snapshots one after the other while C programs write. Each must be one instant.
+// TestFire takes snapshots one after the other while Python programs write, through the C library. Each must be one instant.
 func TestFire(t *testing.T) {
 	for _, c := range []struct {
 		name, mode string

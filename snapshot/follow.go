@@ -27,8 +27,8 @@ func notFollowed(why string) error { return fmt.Errorf("%w: %s", errNotFollowed,
 // are committed.
 //
 // It holds no lock, not even for an instant: a commit or a checkpoint may come at any time, and the WAL may be begun
-// anew, or have been since the newest snapshot. The frames that are new have the running checksum that the index says, by which SQLite itself knows its
-// own after a crash. All other pages have the hash that is remembered.
+// anew, or have been since the newest snapshot. The frames that are new have the running checksum that the index says, by
+// which SQLite itself knows its own after a crash. All other pages have the hash that is remembered.
 type follower struct {
 	*taker
 	was, is  walLook

@@ -34,8 +34,8 @@ type Held struct {
 // Hold takes over the database at path, which is about to be replaced.
 //
 // It locks the database against readers and writers, lets SQLite roll back a transaction that
-// crashed or write back the WAL, and removes the side files: after that the database is one file,
-// without which or with which nothing else at path means anything. The lock is held until Release,
+// crashed or write back the WAL, and removes the side files: after that the database is one file
+// and needs no other. The lock is held until Release,
 // on the file and not on its name, so that after a rename it hinders no one and Release touches
 // nothing of what is at path then. A kill at any moment leaves the old database: each change is one
 // that SQLite itself would make on opening or closing it, in SQLite's order.

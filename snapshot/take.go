@@ -23,7 +23,8 @@ type Options struct {
 	TempDir string
 	// Salt is mixed into the page hashes.
 	Salt format.Salt
-	// BusyTimeout is how long to wait for a lock that another process holds; 0 means 5 s.
+	// BusyTimeout is how long to wait for a lock that another process holds; 0 means 5 s,
+	// less means not at all.
 	BusyTimeout time.Duration
 	// MaxStall is the longest time that commits should be held up at once in the rollback-journal
 	// modes, where nobody can commit while somebody reads; 0 means 5 s. See [Stats.Overstayed].

@@ -135,8 +135,8 @@ func New(tempDir string) (*Memory, error) {
 // Facts returns what is remembered, or nil.
 func (m *Memory) Facts() *Facts { return m.facts }
 
-// Forgotten reports whether another process has dropped what is remembered, see [ForgetDeleted]. It is what Facts says
-// all the same.
+// Forgotten reports whether another process has dropped what is remembered, see [ForgetDeleted]. Facts still
+// returns it.
 func (m *Memory) Forgotten() bool {
 	if m.lock == nil || m.facts == nil {
 		return false

@@ -344,7 +344,7 @@ func (u *upload) settle(ctx context.Context, cause error) (Object, error) {
 	return Object{}, fs.ErrExist
 }
 
-// afterwards returns a context for a look at what was stored, be it that the one of the upload has ended.
+// afterwards returns a context for a look at what was stored, even if that of the upload has ended.
 func (u *upload) afterwards(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(context.WithoutCancel(ctx), max(cleanTime, 2*u.s.opts.StallTimeout))
 }

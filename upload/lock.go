@@ -116,7 +116,7 @@ func (p *Push) lockPath(ctx context.Context, path []state.Link, lock store.Lock)
 }
 
 // renewLocks extends the locks of the newest snapshot and of all that it rests on, so that it stays for as
-// long from now on as one that would be stored now. The memory may be another one afterwards.
+// long from now on as one that would be stored now. The facts in the memory may be other ones afterwards.
 func (p *Push) renewLocks(ctx context.Context, lock store.Lock) (trouble string, err error) {
 	if p.locker == nil {
 		return "", nil

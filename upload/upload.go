@@ -53,7 +53,7 @@ type Options struct {
 	// Heartbeat is the age of the newest snapshot at which one is stored though nothing has
 	// changed. 0 is a day.
 	Heartbeat time.Duration
-	// LockFor is for how long nobody is to be able to delete the snapshot and all that it rests on, be it that it is
+	// LockFor is for how long nobody is to be able to delete the snapshot and all that it rests on, whether it is
 	// stored or found to be still the newest. The locks end up to a tenth of that later; with
 	// less than ten minutes, up to a minute. 0 locks nothing. A store that cannot lock is [store.ErrCannotLock].
 	LockFor time.Duration
@@ -73,7 +73,7 @@ type Options struct {
 	// all that it rests on, since nobody deletes what a snapshot that stays rests on. A push
 	// costs three requests then. What is deleted by other means is not noticed so: leave it out now and then.
 	Confirmed *catalog.Snapshot
-	TempDir   string          // for page tables, 40 bytes a page; empty is [os.TempDir]
+	TempDir   string          // for page tables, 17 bytes a page of the database and 20 of what a chain holds; empty is [os.TempDir]
 	Meter     *progress.Meter // counts bytes of pages that were encoded and handed to the store
 	Logger    *slog.Logger    // nil discards
 }

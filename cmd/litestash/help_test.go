@@ -66,6 +66,7 @@ func TestUsageErrors(t *testing.T) {
 		{[]string{"restore", "a.db", "-o", "out/"}, "-o out/ names a directory"},
 		{[]string{"push", "a.db", "--busy-timeout", "-1s"}, "--busy-timeout -1s: want none that is negative"},
 		{[]string{"push", "a.db", "--max-restarts=-1"}, "--max-restarts -1: want none that is negative"},
+		{[]string{"push", "a.db", "--max-stall", "0s"}, "--max-stall 0s: a copy holds commits up for some time"},
 		{[]string{"restore", "a.db", "-o", "a", "--concurrency", "-2"}, "--concurrency -2: want none that is negative"},
 		{[]string{"verify", "a.db", "--concurrency", "-2"}, "--concurrency -2: want none that is negative"},
 		{[]string{"list", "-s", "a", "--store", "b"}, "two forms of the same flag"},

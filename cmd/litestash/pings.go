@@ -127,8 +127,8 @@ func (u *pulse) pushed(database string, err error) {
 	}
 }
 
-// tell tells a code, unless it was told a moment ago or the one before is still on its way. What is wrong takes the place
-// of what waits to be told: some of it happens but once.
+// tell tells a code, unless it was told a moment ago or the one before is still on its way. A failure takes the place
+// of a success that waits to be told, since it may not come again.
 func (u *pulse) tell(code int) {
 	if u == nil || code == u.last && time.Since(u.told) < beatTime {
 		return

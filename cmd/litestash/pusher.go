@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -51,9 +52,9 @@ func (p *program) newPusher(c *cli.Context) (u pusher, err error) {
 	}
 	u.sn = snapshot.Options{
 		TempDir:     p.tempDir,
-		BusyTimeout: c.Duration("busy-timeout"),
+		BusyTimeout: cmp.Or(c.Duration("busy-timeout"), -1), // none, and not the default
 		MaxStall:    c.Duration("max-stall"),
-		MaxRestarts: c.Int("max-restarts"),
+		MaxRestarts: cmp.Or(c.Int("max-restarts"), -1),
 		Logger:      p.log,
 	}
 	if u.up.Recipients, err = p.keys.recipients(c); err != nil {
@@ -81,8 +82,11 @@ func (p *program) newPusher(c *cli.Context) (u pusher, err error) {
 	if err := parseLock(c, &u.up); err != nil {
 		return u, err
 	}
-	if err := notNegative(c, "busy-timeout", "max-stall", "max-restarts"); err != nil {
+	if err := notNegative(c, "busy-timeout", "max-restarts"); err != nil {
 		return u, err
+	}
+	if u.sn.MaxStall <= 0 {
+		return u, usagef("--max-stall %v: a copy holds commits up for some time, however short: give it one, such as 100ms", u.sn.MaxStall)
 	}
 	u.up.Source.Host = c.String("host")
 	if u.up.Source.Host == "" {
