@@ -5,7 +5,7 @@ import os
 import shutil
 
 from measure import die, remove_files, run
-from rig import below
+from rig import below, built
 
 
 class Pipeline:
@@ -94,7 +94,7 @@ class Encrypted(Litestash):
     def __init__(self, binary, url, database, work, limits):
         super().__init__(binary, url, database, work, limits)
         identity = os.path.join(work, "identity.txt")
-        run(["age-keygen", "-o", identity])
+        run([built("filippo.io/age/cmd/age-keygen", work), "-o", identity])
         with open(identity, encoding="ascii") as file:
             (recipient,) = (line.split()[-1] for line in file if line.startswith("# public key:"))
         self.sealing, self.opening = ("--recipient", recipient), ("--identity", identity)
