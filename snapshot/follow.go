@@ -31,7 +31,7 @@ func notFollowed(why string) error { return fmt.Errorf("%w: %s", errNotFollowed,
 // which SQLite itself knows its own after a crash. All other pages have the hash that is remembered.
 type follower struct {
 	*taker
-	was, is  walLook
+	was, is  fingerprint
 	wal      walReader
 	anew     bool     // the WAL was begun anew since, once
 	file     *os.File // of the database
@@ -45,16 +45,16 @@ type follower struct {
 // the database has to be copied, and nothing is wrong with that.
 func (t *taker) follow(ctx context.Context) (err error) {
 	look, pages := t.opts.Base.Since()
-	was, ok := parseWALLook(look)
-	if !ok {
+	was, ok := parseFingerprint(look)
+	if !ok || !was.inWAL() {
 		return notFollowed("it was not in WAL mode, or not open")
 	}
 	t.taken = t.opts.Now().UTC() // first: whatever is committed by now is in the image
 	if t.look, err = glanceOften(t.path); err != nil {
 		return err
 	}
-	is, ok := parseWALLook(t.look)
-	if !ok {
+	is, ok := parseFingerprint(t.look)
+	if !ok || !is.inWAL() {
 		return notFollowed("it is not in WAL mode, or not open")
 	}
 	f := &follower{taker: t, was: was, is: is, hasher: format.NewPageHasher(t.opts.Salt)}
@@ -96,7 +96,7 @@ func (f *follower) compare(pages uint32) error {
 	was, is := &f.was.index, &f.is.index
 	f.anew = isNext(was.salts(), is.salts())
 	switch {
-	case f.was.files != f.is.files:
+	case !f.is.sameFiles(&f.was):
 		return notFollowed("its files are others")
 	case was.frames() == 0 || is.frames() == 0 || was.pageSize() != is.pageSize() || was.order() != is.order(),
 		!f.anew && (was.salts() != is.salts() || was.frames() > is.frames()):

@@ -2,9 +2,7 @@ package snapshot
 
 import (
 	"encoding/binary"
-	"encoding/hex"
 	"io"
-	"strings"
 )
 
 // An indexHeader is the header of a WAL's index, in the -shm, in the byte order of the machine:
@@ -53,21 +51,4 @@ func (x *indexHeader) valid() bool {
 		b += x.u32(i+4) + a
 	}
 	return x.u32(0) == 3007000 && x[12] != 0 && a == x.u32(40) && b == x.u32(44)
-}
-
-// A walLook is what a look says of a database in WAL mode.
-type walLook struct {
-	files string // which they are: of this run of the kernel, the database, its -wal and its -shm
-	index indexHeader
-}
-
-// parseWALLook reads what a glance returned. It is not ok if that was of a database without a WAL.
-func parseWALLook(look string) (l walLook, ok bool) {
-	f := strings.Fields(look)
-	if len(f) != 17 || f[9] != "wal" {
-		return l, false
-	}
-	l.files = strings.Join([]string{f[0], f[1], f[3], f[10], f[14]}, " ")
-	n, err := hex.Decode(l.index[:], []byte(f[16]))
-	return l, err == nil && n == len(l.index)
 }

@@ -83,7 +83,8 @@ func glance(path string, settled time.Time) (string, error) {
 	}
 	// SQLite itself tells by the 16 bytes from the change counter on whether pages that it has
 	// cached are still good.
-	facts := fmt.Sprintf("1 %s db %s %d %x %x", boot, timeOf(db), changeTime(db).UnixNano(), h[offChangeCounter:][:16], h[offValidFor:][:4])
+	seen := fingerprint{boot: boot, db: identityOf(db), fact: fmt.Sprintf("%d %d %d %x %x",
+		db.Size(), db.ModTime().UnixNano(), changeTime(db).UnixNano(), h[offChangeCounter:][:16], h[offValidFor:][:4])}
 	inWAL := h[offWriteVersion] == 2 && h[offReadVersion] == 2
 	inRollback := h[offWriteVersion] == 1 && h[offReadVersion] == 1
 	switch {
@@ -98,9 +99,11 @@ func glance(path string, settled time.Time) (string, error) {
 		}
 		// Not the change time of the -wal: SQLite, as root, gives it to the owner of the database
 		// whenever it opens it.
-		return fmt.Sprintf("%s wal %s shm %s %x", facts, timeOf(wal), identityOf(shm), x), nil
+		seen.wal, seen.shm, seen.index = identityOf(wal), identityOf(shm), x
+		seen.walFact = fmt.Sprintf("%d %d %d", wal.Size(), wal.ModTime().UnixNano(), shm.Size())
+		return seen.String(), nil
 	case (inWAL || inRollback) && wal == nil && shm == nil && unchangedSince(db, settled):
-		return facts, nil
+		return seen.String(), nil
 	}
 	return "", nil
 }
@@ -129,11 +132,7 @@ func lstat(path string) (os.FileInfo, error) {
 
 func identityOf(info os.FileInfo) string {
 	st := info.Sys().(*syscall.Stat_t)
-	return fmt.Sprintf("%d:%d %d", st.Dev, st.Ino, st.Size)
-}
-
-func timeOf(info os.FileInfo) string {
-	return fmt.Sprintf("%s %d", identityOf(info), info.ModTime().UnixNano())
+	return fmt.Sprintf("%d:%d", st.Dev, st.Ino)
 }
 
 func changeTime(info os.FileInfo) time.Time {

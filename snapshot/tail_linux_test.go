@@ -62,7 +62,7 @@ func (r *anewRig) anew() {
 func (r *anewRig) index() *indexHeader {
 	r.t.Helper()
 	look, err := glanceOften(r.path)
-	l, ok := parseWALLook(look)
+	l, ok := parseFingerprint(look)
 	if err != nil || !ok {
 		r.t.Fatalf("it looks like %q, %v", look, err)
 	}
