@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -12,14 +11,12 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/ncruces/go-sqlite3"
 	"golang.org/x/sys/unix"
 
-	"github.com/litestash/litestash/format"
 	"github.com/litestash/litestash/internal/race"
 )
 
@@ -283,24 +280,6 @@ func TestLookIndex(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantDoubt(t, "with half an index", path)
-}
-
-// A committer is a base that has nothing, and on the way commits once.
-type committer struct {
-	commit func()
-	once   sync.Once
-}
-
-func (c *committer) Same(_ uint32, _ []format.PageHash, same []bool) error {
-	clear(same)
-	c.once.Do(c.commit) // whoever else comes waits
-	return nil
-}
-
-func (c *committer) Since() (string, uint32) { return "", 0 }
-
-func (c *committer) Newest(uint32, []format.PageHash, []bool) error {
-	return errors.New("nothing is known")
 }
 
 // TestImageLook compares what an image remembers with what its source looks like.

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -696,4 +697,22 @@ func ExampleTake() {
 	defer m.Close()
 	fmt.Println(m.Pages(), "pages of", m.PageSize(), "bytes")
 	// Output: 2 pages of 4096 bytes
+}
+
+// A committer is a base that has nothing, and on the way commits once.
+type committer struct {
+	commit func()
+	once   sync.Once
+}
+
+func (c *committer) Same(_ uint32, _ []format.PageHash, same []bool) error {
+	clear(same)
+	c.once.Do(c.commit) // whoever else comes waits
+	return nil
+}
+
+func (c *committer) Since() (string, uint32) { return "", 0 }
+
+func (c *committer) Newest(uint32, []format.PageHash, []bool) error {
+	return errors.New("nothing is known")
 }
