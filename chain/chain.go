@@ -61,7 +61,7 @@ const concurrency = 8
 type Options struct {
 	// Identities open what is encrypted; nil opens nothing that is.
 	Identities *seal.Identities
-	// TempDir is where the page table is kept, 20 bytes a page, and the end of each object, 128 KiB as a
+	// TempDir is where the page table of a large database is kept, 20 bytes a page, and the end of each object, 128 KiB as a
 	// rule; empty is [os.TempDir].
 	TempDir string
 }
@@ -84,9 +84,7 @@ func Open(ctx context.Context, st store.Store, snap catalog.Snapshot, opts Optio
 	if err := c.checkLinks(); err != nil {
 		return nil, err
 	}
-	if c.table, err = newTable(opts.TempDir); err != nil {
-		return nil, err
-	}
+	c.table = newTable(opts.TempDir)
 	if err := c.readPageTables(ctx); err != nil {
 		return nil, err
 	}

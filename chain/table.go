@@ -5,10 +5,8 @@ import (
 	"fmt"
 	"io"
 	"iter"
-	"os"
 
 	"github.com/litestash/litestash/format"
-	"github.com/litestash/litestash/internal/tempfile"
 )
 
 // An Entry says of a page what it must hash to and which link of the chain holds it.
@@ -19,26 +17,17 @@ type Entry struct {
 
 const entrySize = format.PageHashSize + 4
 
-// A table holds the entry of every page and the page numbers of every delta. It is kept in unlinked
-// temporary files, because a large database's would not fit into the memory we allow ourselves. It
-// may be read concurrently once it has been written.
+// A table holds the entry of every page and the page numbers of every delta. A large database's is kept in
+// temporary files, because it would not fit into the memory we allow ourselves. It may be read concurrently once it has
+// been written.
 type table struct {
-	entries *os.File
-	numbers *os.File
-	listed  int64 // page numbers in the file
+	entries *scratch
+	numbers *scratch
+	listed  int64 // page numbers
 }
 
-func newTable(dir string) (*table, error) {
-	entries, err := tempfile.Unlinked(dir)
-	if err != nil {
-		return nil, fmt.Errorf("make a page table: %w", err)
-	}
-	numbers, err := tempfile.Unlinked(dir)
-	if err != nil {
-		entries.Close()
-		return nil, fmt.Errorf("make a page table: %w", err)
-	}
-	return &table{entries: entries, numbers: numbers}, nil
+func newTable(dir string) *table {
+	return &table{entries: newScratch(dir), numbers: newScratch(dir)}
 }
 
 // Close removes the table.

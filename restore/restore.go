@@ -34,7 +34,7 @@ type Options struct {
 	Reuse string
 	// Identities open what is encrypted; nil opens nothing that is.
 	Identities *seal.Identities
-	// TempDir is where page tables are kept, 20 bytes a page, and images that go to a stream.
+	// TempDir is where page tables of large databases are kept, 20 bytes a page, and images that go to a stream.
 	// Empty is [os.TempDir].
 	TempDir string
 	// Concurrency is how many ranges are fetched at once; each takes about 4 MiB of memory. 0 is 6.
