@@ -22,7 +22,8 @@ func (p *program) pruneCommand() *cli.Command {
 		Description: "Deletes all snapshots of the database NAME that none of the --keep flags keeps. Never deleted are\n" +
 			"the newest, the newest that was proved, those that are held, and all that a kept one rests on. A day,\n" +
 			"a week and so on is in UTC and is represented by its first snapshot; those without any do not count.\n" +
-			"What is deleted cannot be brought back: try it with --dry-run first.",
+			"What is deleted cannot be brought back, but by recover from a bucket that keeps versions: try it with\n" +
+			"--dry-run first.",
 		Flags: append(keepFlags(),
 			&cli.BoolFlag{Name: "all-databases", Usage: "prune every database in the store"},
 			&cli.BoolFlag{Name: "dry-run", Usage: "only say what would be deleted"},
