@@ -232,6 +232,8 @@ func judgeAbsent(err error) (verdict, bool) {
 		return verdict{exitNotFound, "allow a larger gap, or leave --max-gap out"}, true
 	case errors.Is(err, transfer.ErrOvertaken):
 		return verdict{exitFailed, "run it again"}, true
+	case errors.Is(err, errNoneThen):
+		return verdict{exitNotFound, "litestash list shows the databases in the store, and litestash list NAME their snapshots"}, true
 	case errors.Is(err, errNoDatabases):
 		return verdict{exitNotFound, "look at --store: a prefix or directory that is wrong is not an error, it is empty"}, true
 	case errors.As(err, &notFound) && notFound.What == "":

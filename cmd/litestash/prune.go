@@ -46,8 +46,9 @@ func keepFlags() []cli.Flag {
 	}
 }
 
-// keepPolicy reads keepFlags. Without any it is zero.
+// keepPolicy reads keepFlags. Without any it is zero; with some that keep nothing it is [retention.ErrNoPolicy].
 func keepPolicy(c *cli.Context) (policy retention.Policy, err error) {
+	asked := c.IsSet("keep-within")
 	for _, f := range []struct {
 		name  string
 		count *int
@@ -63,9 +64,10 @@ func keepPolicy(c *cli.Context) (policy retention.Policy, err error) {
 			return policy, err
 		}
 		*f.count = c.Int(f.name)
+		asked = asked || c.IsSet(f.name)
 	}
-	if c.IsSet("keep-within") {
-		policy.Within, err = parsePositive(c, "keep-within")
+	if policy.Within, err = parseLimit(c, "keep-within"); err == nil && asked && policy.IsZero() {
+		err = retention.ErrNoPolicy
 	}
 	return policy, err
 }
@@ -113,6 +115,9 @@ func (p *program) prune(c *cli.Context) error {
 	if name == "" {
 		if names, err = databaseNames(c.Context, st); err != nil {
 			return err
+		}
+		if len(names) == 0 {
+			return errNoDatabases
 		}
 	}
 	opts := retention.PruneOptions{DryRun: c.Bool("dry-run")}

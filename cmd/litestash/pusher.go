@@ -122,6 +122,14 @@ func parsePositive(c *cli.Context, flag string) (time.Duration, error) {
 	return d, nil
 }
 
+// parseLimit reads a flag that sets a limit of time; 0 is that there is none.
+func parseLimit(c *cli.Context, flag string) (time.Duration, error) {
+	if !c.IsSet(flag) {
+		return 0, nil
+	}
+	return parsePositive(c, flag)
+}
+
 // A source is a database file and the name that its snapshots are kept under.
 type source struct{ file, name string }
 

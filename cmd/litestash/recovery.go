@@ -110,6 +110,9 @@ func (r *recovery) reportEach(ctx context.Context, names []string, dir string) e
 // errNoDatabases says that a store is empty.
 var errNoDatabases = errors.New("there are no snapshots in the store")
 
+// errNoneThen says that all snapshots in a store are of later times.
+var errNoneThen = errors.New("no database has a snapshot of that time or before")
+
 // restore brings a database back to path; - is standard output.
 func (r *recovery) restore(ctx context.Context, database, path string) (*restored, error) {
 	out := &restored{Database: database, Path: path}

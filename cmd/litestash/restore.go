@@ -130,7 +130,7 @@ func (p *program) newRecovery(c *cli.Context) (*recovery, error) {
 	if r.at, err = parseAt(c.String("at"), time.Now()); err != nil {
 		return nil, err
 	}
-	if r.maxGap, err = parseSpan(c, "max-gap"); err != nil {
+	if r.maxGap, err = parseLimit(c, "max-gap"); err != nil {
 		return nil, err
 	}
 	if r.check, err = parseCheck(c.String("check")); err != nil {

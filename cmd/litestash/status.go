@@ -58,10 +58,10 @@ func (p *program) status(c *cli.Context) error {
 	}
 	var limits survey.Limits
 	var err error
-	if limits.MaxAge, err = parseSpan(c, "max-age"); err != nil {
+	if limits.MaxAge, err = parseLimit(c, "max-age"); err != nil {
 		return err
 	}
-	if limits.MaxUnverified, err = parseSpan(c, "max-unverified"); err != nil {
+	if limits.MaxUnverified, err = parseLimit(c, "max-unverified"); err != nil {
 		return err
 	}
 	all, err := p.survey(c, limits)

@@ -157,7 +157,7 @@ func (v *verification) databases(ctx context.Context, at moment, all bool) error
 		chosen = append(chosen, h...)
 	}
 	if len(chosen) == 0 {
-		v.p.ui.Note("There is nothing to verify in this store.")
+		return errNoneThen
 	}
 	return v.each(ctx, chosen)
 }
@@ -176,7 +176,7 @@ func (v *verification) sample(ctx context.Context, name string, budget int64) er
 		v.p.ui.Warn("%s will never be in a sample of %s: it takes more to restore", counted(tooLarge, "database"), ui.Bytes(budget))
 	}
 	if len(chosen) == 0 {
-		v.p.ui.Note("There is nothing to verify within %s.", ui.Bytes(budget))
+		return usagef("--sample: each snapshot takes more to restore than %s", ui.Bytes(budget))
 	}
 	return v.each(ctx, chosen)
 }
