@@ -12,48 +12,6 @@ import (
 	"github.com/litestash/litestash/store"
 )
 
-// A Path is what a listing alone tells of what a snapshot rests on.
-type Path struct {
-	Parent  int       // index in the listing of what it builds on; -1 if that is nothing, or gone
-	Objects int       // of the path that are there, its own included
-	Stored  int64     // bytes of these: about what a restore fetches at most
-	Missing format.ID // of what it rests on and is gone, if it is Broken
-	State   PathState
-}
-
-// A PathState says whether a snapshot can be restored, as far as a listing tells.
-type PathState int
-
-const (
-	Whole   PathState = iota // all that it rests on is there
-	Broken                   // some of it is gone
-	Foreign                  // some of it is in a form that this version does not know
-)
-
-// Paths returns the path of each of all the snapshots of a database, which are in the order of time.
-func Paths(all []catalog.Snapshot) []Path {
-	paths := make([]Path, len(all))
-	index := make(map[format.ID]int, len(all))
-	for i, s := range all {
-		p := Path{Parent: -1, Objects: 1, Stored: s.Object.Size}
-		if s.HasParent {
-			if parent, ok := index[s.Parent]; ok {
-				p = paths[parent]
-				p.Parent = parent
-				p.Objects++
-				p.Stored += s.Object.Size
-			} else {
-				p.State, p.Missing = Broken, s.Parent
-			}
-		}
-		if s.Kind == format.Unknown && p.State == Whole {
-			p.State = Foreign
-		}
-		paths[i], index[s.Name.ID] = p, i
-	}
-	return paths
-}
-
 // A Loss says what it means for the snapshots of a database that one of them is gone.
 type Loss struct {
 	Missing       format.ID
@@ -64,11 +22,11 @@ type Loss struct {
 // Losses returns what is missing in a listing of all the snapshots of a database, in the order of time,
 // that others rest on. What is deleted as it should be leaves none.
 func Losses(all []catalog.Snapshot) []Loss {
-	paths := Paths(all)
+	paths := catalog.Paths(all)
 	var losses []Loss
 	known := map[format.ID]int{}
 	for i, p := range paths {
-		if p.State != Broken {
+		if p.State != catalog.Broken {
 			continue
 		}
 		n, ok := known[p.Missing]
@@ -104,7 +62,7 @@ func LossOf(all []catalog.Snapshot, missing format.Key, asked format.Name) *Loss
 			loss.Lost = slices.Insert(loss.Lost, j, there[i])
 		}
 	}
-	paths, after := Paths(there), indexAfter(there, asked)
+	paths, after := catalog.Paths(there), indexAfter(there, asked)
 	loss.Before = nearest(there[:after], paths[:after], true)
 	loss.After = nearest(there[after:], paths[after:], false)
 	return loss
@@ -122,8 +80,8 @@ func indexAfter(all []catalog.Snapshot, name format.Name) int {
 func compareName(s catalog.Snapshot, n format.Name) int { return s.Name.Compare(n) }
 
 // nearest returns the last or the first snapshot whose path is whole.
-func nearest(all []catalog.Snapshot, paths []Path, last bool) *catalog.Snapshot {
-	whole := func(p Path) bool { return p.State == Whole }
+func nearest(all []catalog.Snapshot, paths []catalog.Path, last bool) *catalog.Snapshot {
+	whole := func(p catalog.Path) bool { return p.State == catalog.Whole }
 	if !last {
 		if i := slices.IndexFunc(paths, whole); i >= 0 {
 			return &all[i]

@@ -43,32 +43,6 @@ func without(all []catalog.Snapshot, gone ...int) []catalog.Snapshot {
 	return left
 }
 
-func TestPaths(t *testing.T) {
-	all := listed(t, -1, 0, 1, 0, -1, 4)
-	later, ok := format.ParseKey("app.db/" + format.Name{Time: 2000, ID: 200}.String() + ".on-" + format.ID(105).String() + ".patch.v9")
-	if !ok {
-		t.Fatal("no key")
-	}
-	all = append(all, catalog.Snapshot{Key: later, Object: store.Object{Size: 1 << 6}})
-	want := []chain.Path{
-		{Parent: -1, Objects: 1, Stored: 1},
-		{Parent: 0, Objects: 2, Stored: 3},
-		{Parent: 1, Objects: 3, Stored: 7},
-		{Parent: 0, Objects: 2, Stored: 9},
-		{Parent: -1, Objects: 1, Stored: 16},
-		{Parent: 4, Objects: 2, Stored: 48},
-		{Parent: 5, Objects: 3, Stored: 112, State: chain.Foreign},
-	}
-	if got := chain.Paths(all); !slices.Equal(got, want) {
-		t.Errorf("got  %+v\nwant %+v", got, want)
-	}
-	// Without 1, what is there of 2's path is 2 alone.
-	got := chain.Paths(without(all, 1))
-	if want := (chain.Path{Parent: -1, Objects: 1, Stored: 4, State: chain.Broken, Missing: 101}); got[1] != want {
-		t.Errorf("got %+v, want %+v", got[1], want)
-	}
-}
-
 func TestLosses(t *testing.T) {
 	all := listed(t, -1, 0, 1, 2, 0, 4, -1, 6)
 	for _, c := range []struct {
@@ -139,9 +113,9 @@ func TestLossOf(t *testing.T) {
 				there = append(there, s)
 			}
 		}
-		paths := chain.Paths(there)
+		paths := catalog.Paths(there)
 		for i, s := range there {
-			if (paths[i].State == chain.Whole) != whole(int(s.Name.ID)-100) {
+			if (paths[i].State == catalog.Whole) != whole(int(s.Name.ID)-100) {
 				t.Fatalf("%v without %v: %v is %v", on, gone, s.Name, paths[i].State)
 			}
 		}

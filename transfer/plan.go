@@ -4,7 +4,6 @@ import (
 	"slices"
 
 	"github.com/litestash/litestash/catalog"
-	"github.com/litestash/litestash/chain"
 	"github.com/litestash/litestash/format"
 	"github.com/litestash/litestash/store"
 )
@@ -30,7 +29,7 @@ type step struct {
 // is announced where it comes from is copied only if something that is not rests on it; what is announced in
 // the copy is not copied, nor what rests on it.
 func newPlan(all []catalog.Snapshot, leaving map[format.Name]bool, there []catalog.Snapshot, deleting map[format.Name]bool) *plan {
-	paths := chain.Paths(all)
+	paths := catalog.Paths(all)
 	needed := make([]bool, len(all))
 	for i, s := range all {
 		if leaving[s.Name] {
@@ -53,9 +52,9 @@ func newPlan(all []catalog.Snapshot, leaving map[format.Name]bool, there []catal
 			parent = steps[paths[i].Parent]
 		}
 		switch {
-		case paths[i].State == chain.Broken:
+		case paths[i].State == catalog.Broken:
 			continue // which is told as a loss
-		case paths[i].State == chain.Foreign:
+		case paths[i].State == catalog.Foreign:
 			p.foreign = append(p.foreign, s)
 			continue
 		case !needed[i] || deleting[s.Name] || paths[i].Parent >= 0 && parent < 0:

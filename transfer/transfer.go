@@ -408,13 +408,13 @@ func (t *transfer) look(ctx context.Context, database string) error {
 	if err != nil {
 		return fmt.Errorf("look at the copy: %w", err)
 	}
-	paths := chain.Paths(there)
+	paths := catalog.Paths(there)
 	for i, s := range there {
 		if !t.copied[s.Name] {
 			continue
 		}
 		delete(t.copied, s.Name)
-		leaving := paths[i].State != chain.Whole
+		leaving := paths[i].State != catalog.Whole
 		for j := i; j >= 0; j = paths[j].Parent {
 			leaving = leaving || deleting[there[j].Name]
 		}

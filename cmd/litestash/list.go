@@ -137,7 +137,7 @@ func (p *program) listOne(ctx context.Context, st store.Store, name string, long
 // listSnapshots tells of each snapshot what a listing tells.
 func listSnapshots(snapshots []catalog.Snapshot) []listedSnapshot {
 	list := make([]listedSnapshot, len(snapshots))
-	for i, path := range chain.Paths(snapshots) {
+	for i, path := range catalog.Paths(snapshots) {
 		s := snapshots[i]
 		l := listedSnapshot{
 			Database: s.Database,
@@ -154,9 +154,9 @@ func listSnapshots(snapshots []catalog.Snapshot) []listedSnapshot {
 			l.Parent = snapshots[path.Parent].Name.String()
 		}
 		switch path.State {
-		case chain.Whole:
+		case catalog.Whole:
 			l.Restore = &listedPath{path.Objects, path.Stored}
-		case chain.Broken:
+		case catalog.Broken:
 			l.Missing = path.Missing.String()
 		}
 		list[i] = l
