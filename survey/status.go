@@ -76,11 +76,13 @@ func (d *Database) Status(now time.Time, limits Limits, remembered format.Name) 
 			s.Growth += o.Object.Size
 		}
 	}
-	d.judgeMissing(&s, remembered)
+	paths := catalog.Paths(d.Snapshots)
+	d.judgeMissing(&s, paths, remembered)
 	if s.Newest == nil {
 		return s
 	}
-	d.judgeProofs(&s)
+	s.Chain = paths[len(paths)-1].Objects
+	d.judgeProofs(&s, paths)
 	if age := now.Sub(s.Newest.Name.Time.UTC()); limits.MaxAge > 0 && age > limits.MaxAge {
 		s.add(TooOld, "the newest snapshot is %s old, and %s is allowed", span(age), span(limits.MaxAge))
 	}
@@ -93,7 +95,7 @@ func (d *Database) Status(now time.Time, limits Limits, remembered format.Name) 
 }
 
 // judgeMissing finds what should be there and is not.
-func (d *Database) judgeMissing(s *Status, remembered format.Name) {
+func (d *Database) judgeMissing(s *Status, paths []catalog.Path, remembered format.Name) {
 	switch {
 	case s.Newest == nil && remembered.IsZero():
 		s.add(Missing, "there are proofs of its snapshots, and none of them is there")
@@ -104,23 +106,20 @@ func (d *Database) judgeMissing(s *Status, remembered format.Name) {
 	case remembered.Compare(s.Newest.Name) > 0:
 		s.add(Missing, "this host pushed %v, and the newest that is there is %v", remembered, s.Newest.Name)
 	}
-	byID, lost := d.byID(), 0
-	var last *catalog.Snapshot
-	for i := range d.Snapshots {
-		links, whole := path(byID, &d.Snapshots[i])
-		if !whole {
+	lost, last := 0, format.Name{}
+	for i, p := range paths {
+		if p.State == catalog.Broken {
 			lost++
-			last = &d.Snapshots[i]
+			last = d.Snapshots[i].Name
 		}
-		s.Chain = len(links) // of the newest, in the end
 	}
 	if lost > 0 {
-		s.add(Missing, "%d of %d snapshots, the last of them %v, rest on one that is gone", lost, s.Snapshots, last.Name)
+		s.add(Missing, "%d of %d snapshots, the last of them %v, rest on one that is gone", lost, s.Snapshots, last)
 	}
 }
 
 // judgeProofs finds what is proved, and what has been found to be damaged.
-func (d *Database) judgeProofs(s *Status) {
+func (d *Database) judgeProofs(s *Status, paths []catalog.Path) {
 	standing := catalog.Standing(d.Proofs)
 	var proved format.Time
 	for _, snap := range d.Snapshots {
@@ -147,11 +146,11 @@ func (d *Database) judgeProofs(s *Status) {
 	if newest.Outcome == catalog.Damaged {
 		return
 	}
-	links, _ := path(d.byID(), s.Newest)
-	for _, l := range links[1:] {
-		p := standing[l.Name]
+	for i := paths[len(paths)-1].Parent; i >= 0; i = paths[i].Parent {
+		n := d.Snapshots[i].Name
+		p := standing[n]
 		if p.Outcome == catalog.Damaged && p.Level == catalog.LevelPages && !(checked && newest.Check.Time > p.Check.Time) {
-			s.add(Damaged, "%v, which the newest snapshot rests on, was found damaged in the store at %s", l.Name, clock(p))
+			s.add(Damaged, "%v, which the newest snapshot rests on, was found damaged in the store at %s", n, clock(p))
 		}
 	}
 }

@@ -76,27 +76,6 @@ func (d *Database) Newest() *catalog.Snapshot {
 	return nil
 }
 
-// byID returns the snapshots by their ids.
-func (d *Database) byID() map[format.ID]*catalog.Snapshot {
-	all := make(map[format.ID]*catalog.Snapshot, len(d.Snapshots))
-	for i := range d.Snapshots {
-		all[d.Snapshots[i].Name.ID] = &d.Snapshots[i]
-	}
-	return all
-}
-
-// path returns what a snapshot rests on, itself first, and whether all of that is there.
-func path(byID map[format.ID]*catalog.Snapshot, s *catalog.Snapshot) (links []*catalog.Snapshot, whole bool) {
-	for links = append(links, s); s.HasParent; links = append(links, s) {
-		parent := byID[s.Parent]
-		if parent == nil || parent.Name.Time >= s.Name.Time { // none is at or before its parent
-			return links, false
-		}
-		s = parent
-	}
-	return links, true
-}
-
 // covers returns up to when a check tells of the database: it is about the state that its snapshot is of,
 // which is the database's until the next snapshot was taken. It returns false if the snapshot is gone.
 func (d *Database) covers(p *catalog.Proof) (format.Time, bool) {
@@ -125,14 +104,14 @@ func Sample(databases []Database, budget int64) (chosen []catalog.Snapshot, tooL
 	for _, all := range [][]candidate{newest, others} {
 		slices.SortFunc(all, candidate.compare)
 		for _, c := range all {
-			if cost := c.cost(); cost <= left {
+			if c.cost <= left {
 				chosen = append(chosen, *c.snapshot)
-				left -= cost
+				left -= c.cost
 			}
 		}
 	}
 	for _, c := range newest {
-		if c.cost() > budget {
+		if c.cost > budget {
 			tooLarge++
 		}
 	}
@@ -142,13 +121,13 @@ func Sample(databases []Database, budget int64) (chosen []catalog.Snapshot, tooL
 // A candidate is a snapshot that may be chosen for a check.
 type candidate struct {
 	snapshot *catalog.Snapshot
-	byID     map[format.ID]*catalog.Snapshot
+	cost     int64       // bytes that have to be read at most to restore it
 	checked  format.Time // when it was last; of the newest, up to when checks tell of the database; 0 is never
 }
 
 // candidates returns the newest snapshot of a database, if there is one, and the others.
 func candidates(d *Database) (newest, others []candidate) {
-	byID, last, covered := d.byID(), map[format.Name]format.Time{}, format.Time(0)
+	paths, last, covered := catalog.Paths(d.Snapshots), map[format.Name]format.Time{}, format.Time(0)
 	for i := range d.Proofs {
 		p := &d.Proofs[i]
 		last[p.Snapshot] = max(last[p.Snapshot], p.Check.Time)
@@ -161,9 +140,9 @@ func candidates(d *Database) (newest, others []candidate) {
 		switch {
 		case s.Kind == format.Unknown: // a later version may check it
 		case newest == nil:
-			newest = []candidate{{s, byID, covered}}
+			newest = []candidate{{s, paths[i].Stored, covered}}
 		default:
-			others = append(others, candidate{s, byID, last[s.Name]})
+			others = append(others, candidate{s, paths[i].Stored, last[s.Name]})
 		}
 	}
 	return newest, others
@@ -173,13 +152,4 @@ func candidates(d *Database) (newest, others []candidate) {
 func (c candidate) compare(o candidate) int {
 	return cmp.Or(cmp.Compare(c.checked, o.checked), cmp.Compare(o.snapshot.Name.Time, c.snapshot.Name.Time),
 		strings.Compare(c.snapshot.Database, o.snapshot.Database), o.snapshot.Name.Compare(c.snapshot.Name))
-}
-
-// cost returns at most how many bytes have to be read to restore the snapshot.
-func (c candidate) cost() (bytes int64) {
-	links, _ := path(c.byID, c.snapshot)
-	for _, l := range links {
-		bytes += l.Object.Size
-	}
-	return bytes
 }
