@@ -37,8 +37,9 @@ type HeldError struct{ Snapshot catalog.Snapshot }
 func (e *HeldError) Error() string { return fmt.Sprintf("the snapshot %v is held", e.Snapshot.Name) }
 
 // needed returns what those of all rest on that keep says, themselves included, each with one that
-// rests on it. all is in the order of time. A snapshot of an unknown kind that names no parent may
-// rest on anything before it.
+// rests on it. all is in the order of time. It is more cautious than [catalog.Paths], since what is deleted does not
+// come back: a parent is kept whatever its time, and a snapshot of an unknown kind that names none may rest on
+// anything before it.
 func needed(all []catalog.Snapshot, keep func(catalog.Snapshot) bool) map[format.Name]catalog.Snapshot {
 	byID := make(map[format.ID]catalog.Snapshot, len(all))
 	for _, s := range all {

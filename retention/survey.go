@@ -100,22 +100,20 @@ const (
 
 // grades grades every snapshot. That it is announced itself does not matter.
 func (s *Survey) grades() []grade {
-	type path struct {
-		whole, doomed, damaged bool
-
-		found format.Time // when damage was last
-	}
 	grades := make([]grade, len(s.Snapshots))
-	paths := make(map[format.ID]path, len(s.Snapshots))
+	paths := catalog.Paths(s.Snapshots)
+	flaws := make([]flaw, len(paths))
 	for i, snap := range s.Snapshots { // a parent comes before its children
 		standing := s.Standing[snap.Name]
-		below := path{whole: true}
-		if snap.HasParent {
-			below = paths[snap.Parent]
-			below.whole = below.whole || snap.Kind == format.Unknown
+		below := flaw{broken: snap.HasParent}
+		if parent := paths[i].Parent; parent >= 0 {
+			below = flaws[parent]
+		}
+		if snap.Kind == format.Unknown { // it may do without what is gone, and so may what rests on it
+			below.broken = false
 		}
 		switch {
-		case !below.whole || standing.Outcome == catalog.Damaged || snap.Kind == format.Unknown:
+		case below.broken || standing.Outcome == catalog.Damaged || snap.Kind == format.Unknown:
 		case below.damaged && !(standing.Outcome.Good() && standing.Check.Time > below.found):
 			grades[i] = doubtful
 		case below.doomed:
@@ -123,13 +121,25 @@ func (s *Survey) grades() []grade {
 		default:
 			grades[i] = sure
 		}
-		below.doomed = below.doomed || s.announced[snap.Name]
-		if standing.Outcome == catalog.Damaged {
-			below.damaged, below.found = true, max(below.found, standing.Check.Time)
-		}
-		paths[snap.Name.ID] = below
+		flaws[i] = below.with(standing, s.announced[snap.Name])
 	}
 	return grades
+}
+
+// A flaw is what speaks against a snapshot, or anything that it rests on.
+type flaw struct {
+	broken, doomed, damaged bool // broken is without what it rests on
+
+	found format.Time // when damage was last
+}
+
+// with returns the flaws of a snapshot that rests on what has those of f.
+func (f flaw) with(standing catalog.Proof, announced bool) flaw {
+	f.doomed = f.doomed || announced
+	if standing.Outcome == catalog.Damaged {
+		f.damaged, f.found = true, max(f.found, standing.Check.Time)
+	}
+	return f
 }
 
 // spared returns what is not to be deleted though it is announced: the newest good one and the newest
