@@ -14,7 +14,7 @@ import (
 // A GoingError says that a snapshot cannot be held any more: it, or one that it rests on, is gone or has
 // been announced to be deleted.
 type GoingError struct {
-	Snapshot, Going format.Name // Going has no id if only the parent's id is known
+	Snapshot, Going format.Name // Going has no time if only its id is known
 	Gone            bool
 }
 
@@ -52,50 +52,17 @@ func Hold(ctx context.Context, st store.Store, database string, name format.Name
 	return errors.Join(err, catalog.RemoveHold(ctx, st, h))
 }
 
-// lookAgain returns a [GoingError] if any of what a snapshot rests on, or itself, was announced to be
-// deleted before it was held, or is gone. Announcements are read first: they are withdrawn when what
-// they name is gone.
+// lookAgain returns a [GoingError] if a snapshot, or any of what it rests on, was announced to be deleted before it was
+// held, or is gone.
 func lookAgain(ctx context.Context, st store.Store, database string, name format.Name) error {
-	announced, err := catalog.Announced(ctx, st, database)
+	troubled, err := catalog.Stays(ctx, st, database, name)
 	if err != nil {
 		return err
 	}
-	all, err := catalog.List(ctx, st, database)
-	if err != nil && !errors.As(err, new(*catalog.NotFoundError)) {
-		return err
+	if t, ok := troubled[name]; ok {
+		return &GoingError{name, t.Snapshot, t.Gone}
 	}
-	return checkStays(all, announced, name)
-}
-
-// checkStays returns a [GoingError] if a snapshot does not stay with all that it rests on.
-func checkStays(all []catalog.Snapshot, announced Names, name format.Name) error {
-	for next := name.ID; ; {
-		i := indexOf(all, next)
-		if i < 0 {
-			going := format.Name{ID: next}
-			if next == name.ID {
-				going = name
-			}
-			return &GoingError{name, going, true}
-		}
-		s := all[i]
-		if announced[s.Name] {
-			return &GoingError{name, s.Name, false}
-		}
-		if !s.HasParent {
-			return nil
-		}
-		all, next = all[:i], s.Parent // which is earlier
-	}
-}
-
-func indexOf(all []catalog.Snapshot, id format.ID) int {
-	for i := len(all) - 1; i >= 0; i-- {
-		if all[i].Name.ID == id {
-			return i
-		}
-	}
-	return -1
+	return nil
 }
 
 // Unhold removes every hold on a snapshot and returns how many there were.

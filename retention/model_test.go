@@ -477,12 +477,12 @@ func (m *model) show(w *world, p *proc, asks byte, path string) string {
 // verdict returns what the real look asks for after it has seen some things, or what it makes of them.
 func (m *model) verdict(confirmed, path, seen string) (asks byte, trouble bool) {
 	got := m.plan("look"+confirmed+"-"+path+"-"+seen, func() string {
-		l := catalog.Look{}
+		c := catalog.PathCheck{}
 		for _, s := range path {
-			l.Path = append(l.Path, name(string(s)))
+			c.Path = append(c.Path, name(string(s)))
 		}
 		if confirmed != "" {
-			l.Confirmed = name(confirmed)
+			c.Confirmed = name(confirmed)
 		}
 		answers, asks := strings.Split(seen, ";"), byte(0)
 		next := func(what byte) (string, error) {
@@ -494,7 +494,7 @@ func (m *model) verdict(confirmed, path, seen string) (asks byte, trouble bool) 
 			answers = answers[1:]
 			return sees, nil
 		}
-		trouble, err := l.At(catalog.Sight{
+		trouble, err := c.In(catalog.View{
 			Announced: func() (map[format.Name]bool, error) {
 				sees, err := next('a')
 				return set(sees), err
@@ -694,10 +694,8 @@ func (w *world) holds() string {
 
 // hold takes the next step of a process that holds a snapshot, if there is one.
 func (m *model) hold(w *world, p *proc, t task) bool {
-	first := func() bool {
-		return retention.CheckStays(m.snapshots(m.path(t.hold)), set(w.announced), name(t.hold)) != nil
-	}
-	second := func() bool { return lacks(w.objects, m.path(t.hold)) }
+	first := func() bool { return m.troubled(t.hold, m.path(t.hold), w.announced) }
+	second := func() bool { return m.troubled(t.hold, w.objects, "") }
 	if m.mut.holdGoneFirst {
 		first, second = second, first
 	}
@@ -733,6 +731,16 @@ func (m *model) hold(w *world, p *proc, t task) bool {
 		p.step = 3
 	}
 	return true
+}
+
+// troubled reports whether the real look finds that a snapshot does not stay, where others are there and announced.
+func (m *model) troubled(s, there, announced string) bool {
+	return m.plan("stays"+s+"-"+there+"-"+announced, func() string {
+		if _, troubled := catalog.StaysIn(m.snapshots(there), set(announced), name(s))[name(s)]; troubled {
+			return s
+		}
+		return ""
+	}) != ""
 }
 
 func sorted(s string) string {

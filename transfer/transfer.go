@@ -14,6 +14,7 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"slices"
 	"sync"
 
@@ -398,32 +399,20 @@ func (t *transfer) lookBack(ctx context.Context, database string) error {
 	return nil
 }
 
-// look makes sure that what was copied is in the copy with all that it rests on, and not about to go: whoever
-// deletes announces first and lists again, so of a copy and a deletion that meet the second sees the first.
+// look makes sure that what was copied is in the copy with all that it rests on, and not about to go.
 func (t *transfer) look(ctx context.Context, database string) error {
 	if len(t.copied) == 0 {
 		return nil
 	}
-	deleting, there, err := t.listCopy(ctx, database)
+	troubled, err := catalog.Stays(ctx, t.to, database, slices.Collect(maps.Keys(t.copied))...)
 	if err != nil {
 		return fmt.Errorf("look at the copy: %w", err)
 	}
-	paths := catalog.Paths(there)
-	for i, s := range there {
-		if !t.copied[s.Name] {
-			continue
-		}
-		delete(t.copied, s.Name)
-		leaving := paths[i].State != catalog.Whole
-		for j := i; j >= 0; j = paths[j].Parent {
-			leaving = leaving || deleting[there[j].Name]
-		}
-		if leaving {
+	for i := range t.plan.steps {
+		s := &t.plan.steps[i]
+		if _, ok := troubled[s.Name]; ok {
 			t.result.Failed = append(t.result.Failed, fmt.Errorf("copy %s: %w", s.Object.Key, ErrOvertaken))
 		}
-	}
-	for n := range t.copied {
-		t.result.Failed = append(t.result.Failed, fmt.Errorf("copy %v of %s: %w", n, database, ErrOvertaken))
 	}
 	return nil
 }

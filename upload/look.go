@@ -20,16 +20,16 @@ import (
 const lookers = 8
 
 // look makes sure that the store holds all of a path and that nobody has announced to delete any of it. If not, it says
-// what is wrong: why nothing can build on that. See [catalog.Look].
+// what is wrong: why nothing can build on that. See [catalog.PathCheck].
 func (p *Push) look(ctx context.Context, path []state.Link) (trouble string, err error) {
-	look := catalog.Look{}
+	check := catalog.PathCheck{}
 	for _, l := range path {
-		look.Path = append(look.Path, l.In(p.opts.Database).Name)
+		check.Path = append(check.Path, l.In(p.opts.Database).Name)
 	}
 	if p.brief {
-		look.Confirmed = p.newest.Name
+		check.Confirmed = p.newest.Name
 	}
-	switch t, err := look.At(p.sight(ctx, path)); {
+	switch t, err := check.In(p.view(ctx, path)); {
 	case err != nil || t == catalog.Trouble{}:
 		return "", err
 	case t.Gone:
@@ -39,9 +39,9 @@ func (p *Push) look(ctx context.Context, path []state.Link) (trouble string, err
 	}
 }
 
-// sight is what the store shows of a path and of the newest snapshot.
-func (p *Push) sight(ctx context.Context, path []state.Link) catalog.Sight {
-	return catalog.Sight{
+// view is what the store shows of a path and of the newest snapshot.
+func (p *Push) view(ctx context.Context, path []state.Link) catalog.View {
+	return catalog.View{
 		Announced: func() (map[format.Name]bool, error) { return catalog.Announced(ctx, p.st, p.opts.Database) },
 		ConfirmedGone: func() (bool, error) {
 			gone, err := isGone(ctx, p.st, p.newest.Key.String(), p.newest.Object.Size)

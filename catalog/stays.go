@@ -1,0 +1,100 @@
+package catalog
+
+import (
+	"context"
+	"errors"
+	"slices"
+
+	"github.com/litestash/litestash/format"
+	"github.com/litestash/litestash/store"
+)
+
+// Trouble is why nothing can rest on a path; the zero value is none.
+type Trouble struct {
+	Snapshot format.Name // of the path; without a time if only its id is known
+	Gone     bool        // it is, and otherwise about to be deleted
+}
+
+// Stays finds out which of some snapshots of a database do not stay with all that they rest on, and why. It is for
+// whoever has just stored or held them.
+//
+// Who deletes announces first and lists again before deleting, so of a deletion and one who stores or holds the second
+// sees the first. Announcements are read before what is there: they are withdrawn once all that they name is gone.
+func Stays(ctx context.Context, st store.Store, database string, names ...format.Name) (map[format.Name]Trouble, error) {
+	announced, err := Announced(ctx, st, database)
+	if err != nil {
+		return nil, err
+	}
+	all, err := List(ctx, st, database)
+	if err != nil && !errors.As(err, new(*NotFoundError)) {
+		return nil, err
+	}
+	return StaysIn(all, announced, names...), nil
+}
+
+// StaysIn is [Stays] for what was read of a store: what was announced, and then all snapshots, in the order of time.
+func StaysIn(all []Snapshot, announced map[format.Name]bool, names ...format.Name) map[format.Name]Trouble {
+	paths, troubled := Paths(all), map[format.Name]Trouble{}
+	for _, n := range names {
+		if t := troubleOf(n, all, paths, announced); t != (Trouble{}) {
+			troubled[n] = t
+		}
+	}
+	return troubled
+}
+
+func troubleOf(name format.Name, all []Snapshot, paths []Path, announced map[format.Name]bool) Trouble {
+	at, found := slices.BinarySearchFunc(all, name, func(s Snapshot, n format.Name) int { return s.Name.Compare(n) })
+	if !found {
+		return Trouble{name, true}
+	}
+	for i := at; i >= 0; i = paths[i].Parent {
+		if announced[all[i].Name] {
+			return Trouble{all[i].Name, false}
+		}
+	}
+	if p := paths[at]; p.State == Broken {
+		return Trouble{format.Name{ID: p.Missing}, true}
+	}
+	return Trouble{}
+}
+
+// A PathCheck finds out what [Stays] does about a path that is known, by fewer and smaller requests: for whoever pushes
+// again and again.
+type PathCheck struct {
+	Path []format.Name // what has to stay
+	// Confirmed, if set, is a snapshot that was found to stay with all that it rests on, of which Path is a part.
+	// While it is there and not announced so is the path: nobody deletes what something rests on that stays.
+	Confirmed format.Name
+}
+
+// A View is what a store shows to a [PathCheck], at the moments at which it asks.
+type View struct {
+	Announced     func() (map[format.Name]bool, error)
+	ConfirmedGone func() (bool, error)
+	// PathGone returns the index of one of the path that is gone, or -1.
+	PathGone func() (int, error)
+}
+
+// In returns what troubles the path in a view.
+func (c PathCheck) In(view View) (Trouble, error) {
+	announced, err := view.Announced()
+	if err != nil {
+		return Trouble{}, err
+	}
+	for _, n := range c.Path {
+		if announced[n] {
+			return Trouble{Snapshot: n}, nil
+		}
+	}
+	if !c.Confirmed.IsZero() && !announced[c.Confirmed] {
+		if gone, err := view.ConfirmedGone(); !gone || err != nil {
+			return Trouble{}, err
+		}
+	}
+	i, err := view.PathGone()
+	if err != nil || i < 0 {
+		return Trouble{}, err
+	}
+	return Trouble{Snapshot: c.Path[i], Gone: true}, nil
+}

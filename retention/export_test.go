@@ -1,4 +1,0 @@
-package retention
-
-// CheckStays is for the model.
-var CheckStays = checkStays
