@@ -76,7 +76,11 @@ func TestAnew(t *testing.T) {
 					for _, i := range c.delete {
 						doomed[all[i].Name] = true
 					}
-					if err := retention.Delete(t.Context(), st, "app.db", doomed, retention.Options{}); err != nil {
+					d, err := retention.PlanDelete(t.Context(), st, "app.db", doomed)
+					if err == nil {
+						err = d.Run(t.Context(), retention.Options{})
+					}
+					if err != nil {
 						t.Error(err)
 					}
 					if c.push {

@@ -2,7 +2,9 @@ package retention
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"maps"
 	"sync"
 
 	"golang.org/x/sync/errgroup"
@@ -17,20 +19,72 @@ type Options struct {
 	Concurrency int
 	// Deleted is called after each snapshot that is gone, once at a time. Nil is not called.
 	Deleted func(catalog.Snapshot)
-	// EvenHeld deletes snapshots though they are held.
-	EvenHeld bool
+
+	evenHeld bool // delete snapshots though they are held
 }
 
-// Delete deletes the snapshots of a database in want, as far as they are not held and nothing rests on
-// them, and finishes what others have announced and not come to. Proofs and holds go after their
-// snapshots. What it could not finish, the next Delete or [Prune] will. That nothing in want is locked is for
-// [CheckLocks] to see before.
-func Delete(ctx context.Context, st store.Store, database string, want Names, opts Options) error {
+// ErrNeeded says that a snapshot came to be needed while it was to be deleted.
+var ErrNeeded = errors.New("another snapshot has come to rest on it, or it has been held")
+
+// A Deletion is of snapshots that may go, as far as was seen when it was planned.
+type Deletion struct {
+	Snapshots []catalog.Snapshot // that are to go, oldest first
+	// LocksUnknown is why the store did not say whether it locks snapshots; nil if it did.
+	LocksUnknown error
+
+	st     store.Store
+	survey *Survey
+}
+
+// PlanDelete finds out whether all the snapshots of a database in want can be deleted. If not it is a
+// [catalog.NotFoundError], a [HeldError], a [RestError] or a [LockedError]. It changes nothing.
+func PlanDelete(ctx context.Context, st store.Store, database string, want Names) (*Deletion, error) {
 	s, err := Look(ctx, st, database)
 	if err != nil {
+		return nil, err
+	}
+	d := &Deletion{st: st, survey: s}
+	if d.Snapshots, err = s.named(want); err != nil {
+		return nil, err
+	}
+	if err := s.checkFree(want); err != nil {
+		return nil, err
+	}
+	locks, unknown, err := locksOf(ctx, st)
+	if err != nil {
+		return nil, err
+	}
+	if err := locks.check(ctx, d.Snapshots); err != nil {
+		return nil, err
+	}
+	d.LocksUnknown = unknown
+	return d, nil
+}
+
+// Run deletes the snapshots, as far as nobody has held or built on them since, and finishes what others have announced
+// and not come to. Proofs and holds go after their snapshots. It is [ErrNeeded] if one has to stay. What it could not
+// finish, the next deletion or [Prune] will.
+func (d *Deletion) Run(ctx context.Context, opts Options) error {
+	left := Names{}
+	for _, s := range d.Snapshots {
+		left[s.Name] = true
+	}
+	want, deleted := maps.Clone(left), opts.Deleted
+	opts.Deleted = func(s catalog.Snapshot) {
+		delete(left, s.Name)
+		if deleted != nil {
+			deleted(s)
+		}
+	}
+	if err := remove(ctx, d.st, d.survey, want, want, opts); err != nil {
 		return err
 	}
-	return remove(ctx, st, s, want, want, opts)
+	for _, s := range d.Snapshots {
+		if left[s.Name] {
+			return fmt.Errorf("%v was not deleted: %w", s.Name, ErrNeeded)
+		}
+	}
+	return nil
 }
 
 // mostAnnounced is how many snapshots one announcement names, some 4 MB: who pushes reads it.
@@ -38,7 +92,7 @@ const mostAnnounced = 100_000
 
 // remove announces want, which s shows, looks again, and deletes. See [Survey.Deletable] for insist.
 func remove(ctx context.Context, st store.Store, s *Survey, want, insist Names, opts Options) error {
-	if opts.EvenHeld {
+	if opts.evenHeld {
 		s.held = nil
 	}
 	names := s.Announceable(want)
@@ -56,7 +110,7 @@ func remove(ctx context.Context, st store.Store, s *Survey, want, insist Names, 
 	if err != nil {
 		return err
 	}
-	if opts.EvenHeld {
+	if opts.evenHeld {
 		s.held = nil
 	}
 	gone, err := deleteRounds(ctx, st, s.Deletable(insist), opts)

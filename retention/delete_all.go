@@ -22,36 +22,62 @@ func (e *LeftError) Error() string {
 		e.Database, len(e.Left), e.Left[len(e.Left)-1].Name)
 }
 
-// DeleteAll deletes all that a store has of a database: snapshots, what is known about them, and, in a
-// store that keeps versions, those of them and of what was deleted earlier. It returns how many versions
-// and markers it removed. It is a [HeldError] if a snapshot is held, unless the options say even those, and a
-// [catalog.NotFoundError] if there is nothing.
+// A DeletionOfAll is of all that a store has of a database: snapshots, what is known about them, and, in a store that
+// keeps versions, those of them and of what was deleted earlier.
+type DeletionOfAll struct {
+	// LocksUnknown is as that of a [Deletion].
+	LocksUnknown error
+
+	st       store.Store
+	survey   *Survey
+	evenHeld bool
+}
+
+// PlanDeleteAll finds out whether all that there is of a database can be deleted. If not it is a [HeldError], unless even
+// those are to go that are held, or a [LockedError]. It changes nothing.
+func PlanDeleteAll(ctx context.Context, st store.Store, database string, evenHeld bool) (*DeletionOfAll, error) {
+	s, err := Look(ctx, st, database)
+	if err != nil {
+		return nil, err
+	}
+	for _, snap := range s.Snapshots {
+		if s.held[snap.Name] && !evenHeld {
+			return nil, &HeldError{snap}
+		}
+	}
+	locks, unknown, err := locksOf(ctx, st)
+	if err != nil {
+		return nil, err
+	}
+	if err := locks.check(ctx, s.Snapshots); err != nil {
+		return nil, err
+	}
+	return &DeletionOfAll{LocksUnknown: unknown, st: st, survey: s, evenHeld: evenHeld}, nil
+}
+
+// Run deletes everything, and returns how many versions and markers it removed. It is a [catalog.NotFoundError] if there
+// was nothing.
 //
 // Whoever pushes the database meanwhile finds out, as beside every other deletion, and stores a full, which
 // stays: it is a [LeftError] then.
-func DeleteAll(ctx context.Context, st store.Store, database string, opts Options) (versions int, err error) {
-	s, err := Look(ctx, st, database)
-	if err != nil {
-		return 0, err
-	}
-	want := Names{}
-	for _, snap := range s.Snapshots {
-		if s.held[snap.Name] && !opts.EvenHeld {
-			return 0, &HeldError{snap}
-		}
+func (d *DeletionOfAll) Run(ctx context.Context, opts Options) (versions int, err error) {
+	want, database := Names{}, d.survey.Database
+	for _, snap := range d.survey.Snapshots {
 		want[snap.Name] = true
 	}
-	empty := s.Empty()
-	if err := remove(ctx, st, s, want, want, opts); err != nil {
+	empty := d.survey.Empty()
+	opts.evenHeld = d.evenHeld
+	if err := remove(ctx, d.st, d.survey, want, want, opts); err != nil {
 		return 0, err
 	}
-	if s, err = Look(ctx, st, database); err != nil {
+	s, err := Look(ctx, d.st, database)
+	if err != nil {
 		return 0, err
 	}
 	if len(s.Snapshots) > 0 {
 		return 0, &LeftError{database, s.Snapshots}
 	}
-	if v, ok := st.(store.Versioner); ok {
+	if v, ok := d.st.(store.Versioner); ok {
 		if versions, err = purge(ctx, v, database); err != nil {
 			return versions, err
 		}

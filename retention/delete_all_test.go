@@ -18,6 +18,15 @@ import (
 	"github.com/litestash/litestash/store/storetest"
 )
 
+// deleteAll deletes everything as the command does.
+func deleteAll(ctx context.Context, st store.Store, evenHeld bool, opts retention.Options) (versions int, err error) {
+	d, err := retention.PlanDeleteAll(ctx, st, "app.db", evenHeld)
+	if err != nil {
+		return 0, err
+	}
+	return d.Run(ctx, opts)
+}
+
 // TestDeleteAllBeside pushes a delta while all snapshots are being deleted, at each call of the store:
 // the push ends whole, or nothing of it is there.
 func TestDeleteAllBeside(t *testing.T) {
@@ -31,7 +40,7 @@ func TestDeleteAllBeside(t *testing.T) {
 		b := &beside{Store: st, call: call, do: func() {
 			pushAt(t, st, m, memimage.Text(7, 512, 60), time.Date(2026, 11, 21, 0, 0, 0, 0, time.UTC))
 		}}
-		_, err = retention.DeleteAll(t.Context(), b, "app.db", retention.Options{EvenHeld: true, Concurrency: 1})
+		_, err = deleteAll(t.Context(), b, true, retention.Options{Concurrency: 1})
 		m.Close()
 		if b.calls < call {
 			if err != nil || call < 15 {
@@ -119,8 +128,8 @@ func (r *rig) failDeleteAll(step storetest.Step) bool {
 	step.Stalled = cancel
 	st := storetest.Fault(r.st, step)
 	gone := retention.Names{}
-	opts := retention.Options{EvenHeld: true, Concurrency: 1, Deleted: func(s catalog.Snapshot) { gone[s.Name] = true }}
-	_, err := retention.DeleteAll(ctx, st, "app.db", opts)
+	opts := retention.Options{Concurrency: 1, Deleted: func(s catalog.Snapshot) { gone[s.Name] = true }}
+	_, err := deleteAll(ctx, st, true, opts)
 	hit := st.Hit() > 0
 	if hit == (err == nil) {
 		t.Errorf("%s: a fault: %v, the deletion: %v", when, hit, err)
@@ -139,7 +148,7 @@ func (r *rig) failDeleteAll(step storetest.Step) bool {
 		r.push()
 		r.check(when + ", then a push")
 	}
-	if _, err := retention.DeleteAll(t.Context(), r.st, "app.db", opts); err != nil && !errors.As(err, new(*catalog.NotFoundError)) {
+	if _, err := deleteAll(t.Context(), r.st, true, opts); err != nil && !errors.As(err, new(*catalog.NotFoundError)) {
 		t.Errorf("%s, then again: %v", when, err)
 	}
 	for o, err := range r.st.List(t.Context(), store.Query{}) {

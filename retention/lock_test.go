@@ -3,6 +3,8 @@ package retention_test
 import (
 	"context"
 	"errors"
+	"fmt"
+	"io"
 	"strings"
 	"testing"
 	"time"
@@ -13,13 +15,44 @@ import (
 	"github.com/litestash/litestash/store"
 )
 
-// lockedDays makes a store with a full of each of so many days, and returns them.
-func lockedDays(t *testing.T, days int) (store.Store, []catalog.Snapshot) {
-	t.Helper()
-	st, err := store.OpenDir(t.TempDir())
-	if err != nil {
-		t.Fatal(err)
+// A lockable is a store of which some keys are locked.
+type lockable struct {
+	*versions
+	cannot error // whether it can lock
+	locks  map[string]time.Time
+	skew   time.Duration
+	broken error // of whoever asks for a lock
+	asked  int   // for how many
+}
+
+var _ store.VersionLocker = (*lockable)(nil)
+
+func (s *lockable) CanLock(context.Context) error { return s.cannot }
+
+func (s *lockable) CreateLocked(ctx context.Context, key string, body io.Reader, most int64, lock store.Lock) (store.Object, error) {
+	return store.Object{}, errors.ErrUnsupported
+}
+
+func (s *lockable) ExtendLock(context.Context, string, store.Lock) error {
+	return errors.ErrUnsupported
+}
+
+func (s *lockable) LockOf(_ context.Context, key, id string) (store.Lock, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.asked++
+	if oldest := s.keys[key][len(s.keys[key])-1]; id != oldest.ID {
+		return store.Lock{}, fmt.Errorf("the version %s of %s was asked for, and %s was created", id, key, oldest.ID)
 	}
+	return store.Lock{Mode: store.Governance, Until: s.locks[key]}, s.broken
+}
+
+func (s *lockable) Skew(context.Context) (time.Duration, error) { return s.skew, nil }
+
+// lockedDays makes a store with a full of each of so many days, and returns them.
+func lockedDays(t *testing.T, days int) (*lockable, []catalog.Snapshot) {
+	t.Helper()
+	st := &lockable{versions: newVersions(), locks: map[string]time.Time{}}
 	l := format.NewLineage()
 	for i := range days {
 		k := format.FullKey("app.db", format.Name{Time: format.Time(i+1) * 86_400_000, ID: format.NewID(l)})
@@ -34,44 +67,25 @@ func lockedDays(t *testing.T, days int) (store.Store, []catalog.Snapshot) {
 	return st, all
 }
 
-// eachKey asks for one key after the other.
-func eachKey(ask func(key string) (time.Time, error)) retention.LockedUntil {
-	return func(_ context.Context, keys []string) (until []time.Time, err error) {
-		for _, key := range keys {
-			u, err := ask(key)
-			if err != nil {
-				return nil, err
-			}
-			until = append(until, u)
-		}
-		return until, nil
-	}
-}
-
 // TestPruneLocked prunes where some are locked: they stay, are not announced, and say until when.
 func TestPruneLocked(t *testing.T) {
 	st, all := lockedDays(t, 200)
-	until := time.Date(2027, 1, 2, 0, 0, 0, 0, time.UTC)
-	asked := 0
-	locked := eachKey(func(key string) (time.Time, error) {
-		asked++
-		if key == all[3].Object.Key || key >= all[100].Object.Key {
-			return until, nil
+	until := time.Now().Add(time.Hour)
+	for i, s := range all {
+		if i == 3 || i >= 100 {
+			st.locks[s.Object.Key] = until
 		}
-		return time.Time{}, nil
-	})
-	opts := retention.PruneOptions{LockedUntil: locked}
+	}
 	for _, dry := range []bool{true, false} {
-		opts.DryRun = dry
-		asked = 0
-		p, err := retention.Prune(t.Context(), st, "app.db", retention.Policy{Last: 1}, opts)
+		st.asked = 0
+		p, err := retention.Prune(t.Context(), st, "app.db", retention.Policy{Last: 1}, retention.PruneOptions{DryRun: dry})
 		if err != nil {
 			t.Fatal(err)
 		}
-		if len(p.Gone) != 99 || asked > 170 {
-			t.Errorf("dry %v: %d go, and %d were asked for", dry, len(p.Gone), asked)
+		if len(p.Gone) != 99 || st.asked > 170 || p.LocksUnknown != nil {
+			t.Errorf("dry %v: %d go, and %d were asked for, %v", dry, len(p.Gone), st.asked, p.LocksUnknown)
 		}
-		if got := p.Plan[3].Reasons; len(got) != 1 || got[0] != "locked until 2027-01-02 00:00:00 UTC" {
+		if got := p.Plan[3].Reasons; len(got) != 1 || got[0] != "locked until "+until.UTC().Format(time.DateTime)+" UTC" {
 			t.Errorf("kept by %q", got)
 		}
 	}
@@ -83,27 +97,87 @@ func TestPruneLocked(t *testing.T) {
 	}
 }
 
-func TestCheckLocks(t *testing.T) {
-	_, all := lockedDays(t, 70)
-	free := eachKey(func(string) (time.Time, error) { return time.Time{}, nil })
-	if err := retention.CheckLocks(t.Context(), all, free); err != nil {
-		t.Error(err)
+// TestDeleteLocked deletes where the last of many is locked, whatever has been put on top of it, and where that is not to be
+// learned. Nothing is announced then.
+func TestDeleteLocked(t *testing.T) {
+	st, all := lockedDays(t, 70)
+	last := all[69]
+	st.put(last.Object.Key, []byte("forged"), false)
+	st.locks[last.Object.Key] = time.Now().Add(time.Hour)
+	want := retention.Names{}
+	for _, s := range all {
+		want[s.Name] = true
 	}
-	if err := retention.CheckLocks(t.Context(), all, nil); err != nil {
-		t.Error(err)
-	}
-	last := eachKey(func(key string) (time.Time, error) {
-		if key == all[69].Object.Key {
-			return time.Now().Add(time.Hour), nil
-		}
-		return time.Time{}, nil
-	})
-	var locked *retention.LockedError
-	if err := retention.CheckLocks(t.Context(), all, last); !errors.As(err, &locked) || locked.Snapshot != all[69] {
-		t.Errorf("got %v", err)
+	plans := map[string]func() (unknown, err error){
+		"of some": func() (unknown, err error) {
+			d, err := retention.PlanDelete(t.Context(), st, "app.db", want)
+			if err == nil {
+				unknown = d.LocksUnknown
+			}
+			return unknown, err
+		},
+		"of all": func() (unknown, err error) {
+			d, err := retention.PlanDeleteAll(t.Context(), st, "app.db", false)
+			if err == nil {
+				unknown = d.LocksUnknown
+			}
+			return unknown, err
+		},
+		"of a policy": func() (unknown, err error) {
+			p, err := retention.Prune(t.Context(), st, "app.db", retention.Policy{Last: 1}, retention.PruneOptions{DryRun: true})
+			if err == nil {
+				unknown = p.LocksUnknown
+			}
+			return unknown, err
+		},
 	}
 	broken := errors.New("no answer")
-	if err := retention.CheckLocks(t.Context(), all, eachKey(func(string) (time.Time, error) { return time.Time{}, broken })); !errors.Is(err, broken) {
-		t.Errorf("got %v", err)
+	for what, plan := range plans {
+		st.cannot, st.broken = nil, nil
+		_, err := plan()
+		locked, ok := errors.AsType[*retention.LockedError](err)
+		if what != "of a policy" && (!ok || locked.Snapshot.Name != last.Name) {
+			t.Errorf("a deletion %s: %v", what, err)
+		}
+		st.broken = broken
+		if _, err := plan(); !errors.Is(err, broken) {
+			t.Errorf("a deletion %s where nobody answers: %v", what, err)
+		}
+		st.cannot = broken
+		if _, err := plan(); !errors.Is(err, broken) {
+			t.Errorf("a deletion %s where nobody knows whether there are locks: %v", what, err)
+		}
+		st.cannot = store.ErrCannotLock
+		if unknown, err := plan(); unknown != nil || err != nil {
+			t.Errorf("a deletion %s without locks: %v, %v", what, unknown, err)
+		}
+		st.cannot = store.ErrDenied
+		if unknown, err := plan(); !errors.Is(unknown, store.ErrDenied) || err != nil {
+			t.Errorf("a deletion %s by who may not ask: %v, %v", what, unknown, err)
+		}
+	}
+	if a, err := catalog.Announcements(t.Context(), st, "app.db"); err != nil || len(a) != 0 {
+		t.Errorf("announced are %v, %v", a, err)
+	}
+}
+
+// TestLockOver deletes what was locked, as soon as the store's clock says that it is over and not this host's.
+func TestLockOver(t *testing.T) {
+	for _, c := range []struct {
+		end, skew time.Duration // of the lock from now on, and of the store's clock
+		locked    bool
+	}{
+		{time.Minute, 0, true},
+		{-time.Minute, 0, false},
+		{time.Minute, 2 * time.Minute, false},
+		{-time.Minute, -2 * time.Minute, true},
+	} {
+		st, all := lockedDays(t, 2)
+		st.skew = c.skew
+		st.locks[all[0].Object.Key] = time.Now().Add(c.end)
+		err := deleteNamed(t.Context(), st, retention.Names{all[0].Name: true}, retention.Options{})
+		if locked := errors.As(err, new(*retention.LockedError)); locked != c.locked || !locked && err != nil {
+			t.Errorf("a lock that ends in %v where the store's clock is %v ahead: %v", c.end, c.skew, err)
+		}
 	}
 }

@@ -10,11 +10,12 @@
 //
 // What was deleted, it brings back where the store keeps versions.
 //
-// Start with [Prune], which keeps what a [Policy] says, [Delete] or [Hold]; [Recover] undoes.
+// Start with [Prune], which keeps what a [Policy] says, [PlanDelete] or [Hold]; [Recover] undoes.
 package retention
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/litestash/litestash/catalog"
@@ -123,9 +124,28 @@ func (s *Survey) Deletable(insist Names) [][]catalog.Snapshot {
 	return rounds
 }
 
-// CheckFree returns a [HeldError] if one of want is held, and a [RestError] if a snapshot that is not in
+// named returns the snapshots in want, all of which must exist.
+func (s *Survey) named(want Names) ([]catalog.Snapshot, error) {
+	if len(s.Snapshots) == 0 {
+		return nil, &catalog.NotFoundError{Database: s.Database}
+	}
+	var found []catalog.Snapshot
+	missing := maps.Clone(want)
+	for _, o := range s.Snapshots {
+		if want[o.Name] {
+			found = append(found, o)
+			delete(missing, o.Name)
+		}
+	}
+	for n := range missing {
+		return nil, &catalog.NotFoundError{Database: s.Database, What: n.String()}
+	}
+	return found, nil
+}
+
+// checkFree returns a [HeldError] if one of want is held, and a [RestError] if a snapshot that is not in
 // want rests on one that is.
-func (s *Survey) CheckFree(want Names) error {
+func (s *Survey) checkFree(want Names) error {
 	need := needed(s.Snapshots, func(o catalog.Snapshot) bool { return !want[o.Name] })
 	for _, o := range s.Snapshots {
 		if want[o.Name] && s.held[o.Name] {

@@ -18,8 +18,6 @@ type PruneOptions struct {
 	Options
 	DryRun bool             // only plan
 	Now    func() time.Time // nil is [time.Now]
-	// LockedUntil is asked about what would go; what is locked stays. Nil is that of a store without locks.
-	LockedUntil LockedUntil
 }
 
 // A Pruned is what came of pruning a database.
@@ -28,6 +26,8 @@ type Pruned struct {
 	// Gone are the snapshots that were deleted, or in a dry run would be. Others than the plan let go may
 	// be among them, and some of those missing: others announce, hold and push meanwhile.
 	Gone map[format.Name]catalog.Snapshot
+	// LocksUnknown is why the store did not say whether it locks snapshots; nil if it did.
+	LocksUnknown error
 }
 
 // Freed returns the size of the objects of the snapshots that are gone, in bytes.
@@ -39,7 +39,7 @@ func (p *Pruned) Freed() int64 {
 	return n
 }
 
-// Prune deletes the snapshots of a database that a policy does not keep, see [Policy.Plan], and finishes
+// Prune deletes the snapshots of a database that neither a policy keeps, see [Policy.Plan], nor a lock, and finishes
 // what others have announced and not come to. If nothing is to be deleted the store is listed once and
 // no more. After an error part of that has been done, and the result says what.
 func Prune(ctx context.Context, st store.Store, database string, policy Policy, opts PruneOptions) (*Pruned, error) {
@@ -57,8 +57,12 @@ func Prune(ctx context.Context, st store.Store, database string, policy Policy, 
 	if opts.Now != nil {
 		now = opts.Now
 	}
-	p := &Pruned{Plan: policy.Plan(s, now()), Gone: map[format.Name]catalog.Snapshot{}}
-	if err := s.keepLocked(ctx, p.Plan, opts.LockedUntil); err != nil {
+	locks, unknown, err := locksOf(ctx, st)
+	if err != nil {
+		return nil, err
+	}
+	p := &Pruned{Plan: policy.Plan(s, now()), Gone: map[format.Name]catalog.Snapshot{}, LocksUnknown: unknown}
+	if err := s.keepLocked(ctx, p.Plan, locks); err != nil {
 		return nil, err
 	}
 	want := Names{}

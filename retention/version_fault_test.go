@@ -149,17 +149,17 @@ func TestRecoverFaults(t *testing.T) {
 func TestDeleteVersionsFaults(t *testing.T) {
 	gone := map[string]bool{}
 	opts := retention.Options{Concurrency: 1, Deleted: func(s catalog.Snapshot) { gone[s.Object.Key] = true }}
-	deleteAll := func(ctx context.Context, r *versionRig, st *storetest.FaultyVersioner) error {
+	all := func(ctx context.Context, r *versionRig, st *storetest.FaultyVersioner) error {
 		clear(gone)
 		clear(r.locked)
 		seen := r.seen()
 		for key := range r.created {
 			gone[key] = seen[key] == ""
 		}
-		_, err := retention.DeleteAll(ctx, st, "app.db", opts)
+		_, err := deleteAll(ctx, st, false, opts)
 		return err
 	}
-	versionFaults(t, 25, deleteAll, func(r *versionRig, when string, done bool) {
+	versionFaults(t, 25, all, func(r *versionRig, when string, done bool) {
 		if done {
 			r.mustBeEmpty(when)
 		}
@@ -168,7 +168,7 @@ func TestDeleteVersionsFaults(t *testing.T) {
 				t.Errorf("%s: %s was deleted, and there is %q", when, key, text)
 			}
 		}
-		_, err := retention.DeleteAll(t.Context(), r, "app.db", opts)
+		_, err := deleteAll(t.Context(), r, false, opts)
 		if err != nil && !errors.As(err, new(*catalog.NotFoundError)) {
 			t.Errorf("%s, then again: %v", when, err)
 		}

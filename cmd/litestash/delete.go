@@ -5,8 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"maps"
-	"time"
+	"slices"
 
 	"github.com/urfave/cli/v2"
 
@@ -70,58 +71,30 @@ func (p *program) delete(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	doomed, err := p.mayGo(c.Context, st, name, want)
+	d, err := retention.PlanDelete(c.Context, st, name, want)
 	if err != nil {
 		return err
 	}
+	p.warnLocksUnknown(d.LocksUnknown)
 	if c.Bool("dry-run") {
-		return p.printDeleted(doomed, true)
+		return p.printDeleted(d.Snapshots, true)
 	}
-	return p.deleteNamed(c.Context, st, name, want, doomed)
+	return p.deleteNamed(c.Context, st, name, d)
 }
 
-// mayGo returns the snapshots in want if all of them can be deleted.
-func (p *program) mayGo(ctx context.Context, st store.Store, name string, want retention.Names) ([]catalog.Snapshot, error) {
-	survey, err := retention.Look(ctx, st, name)
-	if err != nil {
-		return nil, err
-	}
-	doomed, err := named(survey, want)
-	if err != nil {
-		return nil, err
-	}
-	if err := survey.CheckFree(want); err != nil {
-		return nil, err
-	}
-	locked, err := p.lockedUntil(ctx, st)
-	if err != nil {
-		return nil, err
-	}
-	return doomed, retention.CheckLocks(ctx, doomed, locked)
-}
-
-// deleteNamed deletes the snapshots in want, which are doomed, and prints which are gone.
-func (p *program) deleteNamed(ctx context.Context, st store.Store, name string, want retention.Names, doomed []catalog.Snapshot) error {
+// deleteNamed deletes snapshots and prints which are gone.
+func (p *program) deleteNamed(ctx context.Context, st store.Store, name string, d *retention.Deletion) error {
 	// Before: if this is killed, a push must not miss what it did delete.
-	going := map[format.Name]catalog.Snapshot{}
-	for _, s := range doomed {
-		going[s.Name] = s
-	}
-	if err := p.forget(st, name, going); err != nil {
+	if err := p.forget(st, name, slices.Values(d.Snapshots)); err != nil {
 		return err
 	}
-	gone := map[format.Name]catalog.Snapshot{}
-	err := retention.Delete(ctx, st, name, want, retention.Options{Deleted: func(s catalog.Snapshot) { gone[s.Name] = s }})
-	var done []catalog.Snapshot
-	for _, s := range doomed {
-		if _, ok := gone[s.Name]; ok {
-			done = append(done, s)
-		} else if err == nil {
-			// It was pushed on, or held, between the listings.
-			err = fmt.Errorf("%v was not deleted: %w", s.Name, errNeeded)
-		}
-	}
-	return errors.Join(p.printDeleted(done, false), p.forget(st, name, gone), err)
+	gone := map[format.Name]catalog.Snapshot{} // what others have announced among it
+	err := d.Run(ctx, retention.Options{Deleted: func(s catalog.Snapshot) { gone[s.Name] = s }})
+	done := slices.DeleteFunc(slices.Clone(d.Snapshots), func(s catalog.Snapshot) bool {
+		_, ok := gone[s.Name]
+		return !ok
+	})
+	return errors.Join(p.printDeleted(done, false), p.forget(st, name, maps.Values(gone)), err)
 }
 
 // An allDeleted is the result of deleting all that there is of a database.
@@ -163,15 +136,16 @@ func (p *program) deleteAll(c *cli.Context) error {
 		}
 		return p.printAllDeleted(out)
 	}
-	if err := p.checkAllLocks(c.Context, st, name); err != nil {
+	d, err := retention.PlanDeleteAll(c.Context, st, name, c.Bool("even-held"))
+	if err != nil {
 		return err
 	}
+	p.warnLocksUnknown(d.LocksUnknown)
 	forget := func() error { return state.Forget(p.stateDir, fmt.Sprint(st), name) }
 	if err := forget(); err != nil { // as in deleteNamed
 		return err
 	}
-	opts := retention.Options{Deleted: count, EvenHeld: c.Bool("even-held")}
-	out.Versions, err = retention.DeleteAll(c.Context, st, name, opts)
+	out.Versions, err = d.Run(c.Context, retention.Options{Deleted: count})
 	if out.Snapshots == 0 && out.Versions == 0 && err != nil {
 		return err
 	}
@@ -192,78 +166,20 @@ func (p *program) printAllDeleted(d *allDeleted) error {
 	})
 }
 
-// checkAllLocks returns an error if one of a database's snapshots is locked.
-func (p *program) checkAllLocks(ctx context.Context, st store.Store, name string) error {
-	locked, err := p.lockedUntil(ctx, st)
-	if locked == nil || err != nil {
-		return err
-	}
-	all, err := catalog.List(ctx, st, name)
-	if err != nil && !errors.As(err, new(*catalog.NotFoundError)) {
-		return err
-	}
-	return retention.CheckLocks(ctx, all, locked)
-}
-
-// lockedUntil returns what asks a store for its locks, or nil if it has none.
-func (p *program) lockedUntil(ctx context.Context, st store.Store) (retention.LockedUntil, error) {
-	locker, ok := st.(store.VersionLocker)
-	if !ok {
-		return nil, nil
-	}
-	switch err := locker.CanLock(ctx); {
-	case errors.Is(err, store.ErrCannotLock):
-		return nil, nil
-	case errors.Is(err, store.ErrDenied):
+// warnLocksUnknown warns if a store does not say whether it locks snapshots.
+func (p *program) warnLocksUnknown(err error) {
+	if err != nil {
 		p.log.Warn("whether snapshots are locked cannot be told: litestash policy --for prune has the right to ask", "err", err)
-		return nil, nil
-	case err != nil:
-		return nil, err
 	}
-	return func(ctx context.Context, keys []string) ([]time.Time, error) {
-		locks, err := store.CreatedLocks(ctx, locker, keys)
-		if err != nil {
-			return nil, fmt.Errorf("ask whether snapshots are locked: %w", err)
-		}
-		until := make([]time.Time, len(locks))
-		for i, l := range locks {
-			if l.Until.After(time.Now()) {
-				until[i] = l.Until
-			}
-		}
-		return until, nil
-	}, nil
 }
 
 // forget drops what this host remembers about snapshots that go, so that a push does not miss them.
-func (p *program) forget(st store.Store, database string, going map[format.Name]catalog.Snapshot) error {
+func (p *program) forget(st store.Store, database string, going iter.Seq[catalog.Snapshot]) error {
 	keys := map[string]bool{}
-	for _, s := range going {
+	for s := range going {
 		keys[s.Base()] = true
 	}
 	return state.ForgetDeleted(p.stateDir, fmt.Sprint(st), database, keys)
-}
-
-// errNeeded says that a snapshot came to be needed while it was to be deleted.
-var errNeeded = errors.New("another snapshot has come to rest on it, or it has been held")
-
-// named returns the snapshots in want, all of which must exist.
-func named(survey *retention.Survey, want retention.Names) ([]catalog.Snapshot, error) {
-	if len(survey.Snapshots) == 0 {
-		return nil, &catalog.NotFoundError{Database: survey.Database}
-	}
-	var found []catalog.Snapshot
-	missing := maps.Clone(want)
-	for _, s := range survey.Snapshots {
-		if want[s.Name] {
-			found = append(found, s)
-			delete(missing, s.Name)
-		}
-	}
-	for n := range missing {
-		return nil, &catalog.NotFoundError{Database: survey.Database, What: n.String()}
-	}
-	return found, nil
 }
 
 func (p *program) printDeleted(list []catalog.Snapshot, dry bool) error {

@@ -179,7 +179,7 @@ func judgeDeletion(err error) (verdict, bool) {
 	switch {
 	case errors.As(err, new(*retention.LockedError)):
 		return verdict{exitRefused, "wait until then: that is what it was locked for"}, true
-	case errors.As(err, new(*retention.RestError)), errors.Is(err, errNeeded):
+	case errors.As(err, new(*retention.RestError)), errors.Is(err, retention.ErrNeeded):
 		return verdict{exitRefused, "delete that one as well, or neither"}, true
 	case errors.As(err, new(*retention.HeldError)):
 		return verdict{exitRefused, "litestash unhold lets it be deleted; --all-snapshots deletes it with --even-held"}, true

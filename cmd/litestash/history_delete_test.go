@@ -54,7 +54,15 @@ func (h *history) deleteNewest() {
 
 func (h *history) remove(ctx context.Context, want retention.Names) error {
 	gone := map[string]bool{}
-	err := retention.Delete(ctx, h.st, "app.db", want, h.deletion(gone))
+	d, err := retention.PlanDelete(ctx, h.st, "app.db", want)
+	if errors.As(err, new(*retention.RestError)) || errors.As(err, new(*retention.HeldError)) {
+		h.count("refused deletions")
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	err = d.Run(ctx, h.deletion(gone))
 	h.forget(gone)
 	return err
 }

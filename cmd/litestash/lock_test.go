@@ -248,3 +248,37 @@ func TestBlindDeletion(t *testing.T) {
 		t.Errorf("left are %q", got)
 	}
 }
+
+// TestLocksUnknown deletes with credentials that may not ask whether the bucket can lock: what goes, goes, and it is said
+// once what could not be told.
+func TestLocksUnknown(t *testing.T) {
+	s := newS3Server(t)
+	db := sampleDB(t)
+	t.Setenv("LITESTASH_STORE", s.store())
+	var names []string
+	for _, name := range []string{"app.db", "app.db", "app.db", "other.db", "other.db"} {
+		names = append(names, pushJSON(t, db, "--name", name, "--full", "--even-unchanged", "--adopt").Snapshot)
+	}
+	s.place(func(w http.ResponseWriter, r *http.Request, real http.Handler) {
+		if r.URL.Query().Has("object-lock") {
+			refuse(w, http.StatusForbidden, "AccessDenied", "no")
+			return
+		}
+		real.ServeHTTP(w, r)
+	})
+	for _, args := range [][]string{
+		{"delete", "app.db", names[0], "--dry-run"},
+		{"delete", "app.db", names[0]},
+		{"prune", "--all-databases", "--keep-last", "1"},
+		{"push", db, "--name", "app.db", "--full", "--even-unchanged", "--keep-last", "1"},
+		{"delete", "app.db", "--all-snapshots", "--confirm", "app.db"},
+	} {
+		code, _, errs := lite(t, args...)
+		if code != 0 || strings.Count(errs, "whether snapshots are locked cannot be told") != 1 {
+			t.Errorf("litestash %q exits with %d: %s", args, code, errs)
+		}
+	}
+	if got := snapshotsIn(t, s.store(), "other.db"); !slices.Equal(got, names[4:]) {
+		t.Errorf("left are %q, want %q", got, names[4:])
+	}
+}

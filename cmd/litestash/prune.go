@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -121,24 +122,27 @@ func (p *program) prune(c *cli.Context) error {
 		}
 	}
 	opts := retention.PruneOptions{DryRun: c.Bool("dry-run")}
-	if opts.LockedUntil, err = p.lockedUntil(c.Context, st); err != nil {
-		return err
-	}
+	warned := false
 	return p.each(c.Context, len(names), func(i int) error {
-		return p.pruneOne(c.Context, st, names[i], policy, opts)
+		r, err := retention.Prune(c.Context, st, names[i], policy, opts)
+		if r == nil {
+			return err
+		}
+		if !warned { // it is the same store
+			p.warnLocksUnknown(r.LocksUnknown)
+			warned = r.LocksUnknown != nil
+		}
+		return p.reportPruned(st, names[i], r, opts, err)
 	})
 }
 
-func (p *program) pruneOne(ctx context.Context, st store.Store, name string, policy retention.Policy, opts retention.PruneOptions) error {
-	r, err := retention.Prune(ctx, st, name, policy, opts)
-	if r == nil {
-		return err
-	}
+// reportPruned says what came of pruning a database, which ended with err.
+func (p *program) reportPruned(st store.Store, name string, r *retention.Pruned, opts retention.PruneOptions, err error) error {
 	err = errors.Join(p.printPruned(newPruned(name, r, opts.DryRun)), err)
 	if opts.DryRun {
 		return err
 	}
-	return errors.Join(err, p.forget(st, name, r.Gone))
+	return errors.Join(err, p.forget(st, name, maps.Values(r.Gone)))
 }
 
 func newPruned(name string, r *retention.Pruned, dry bool) *pruned {
@@ -198,18 +202,18 @@ func (e *pruneError) Error() string {
 
 func (e *pruneError) Unwrap() error { return e.err }
 
-// pruneUnlocked prunes a database of what is not locked.
-func (p *program) pruneUnlocked(ctx context.Context, st store.Store, name string, policy retention.Policy) (*retention.Pruned, error) {
-	locked, err := p.lockedUntil(ctx, st)
-	if err != nil {
-		return nil, err
+// pruneOne prunes a database, and warns if it cannot be told whether snapshots are locked.
+func (p *program) pruneOne(ctx context.Context, st store.Store, name string, policy retention.Policy) (*retention.Pruned, error) {
+	r, err := retention.Prune(ctx, st, name, policy, retention.PruneOptions{})
+	if r != nil {
+		p.warnLocksUnknown(r.LocksUnknown)
 	}
-	return retention.Prune(ctx, st, name, policy, retention.PruneOptions{LockedUntil: locked})
+	return r, err
 }
 
 // pruneAfterPush prunes a database that has just been pushed.
 func (p *program) pruneAfterPush(ctx context.Context, one *pusher, policy retention.Policy) error {
-	r, err := p.pruneUnlocked(ctx, one.st, one.source.name, policy)
+	r, err := p.pruneOne(ctx, one.st, one.source.name, policy)
 	if err != nil {
 		err = &pruneError{one.source.name, err}
 	}

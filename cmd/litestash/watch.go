@@ -287,7 +287,7 @@ func (w *watched) prune(ctx context.Context, pushed time.Time) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(w.ending, cancel)()
-	r, err := w.p.pruneUnlocked(ctx, w.st, w.Name(), w.policy)
+	r, err := w.p.pruneOne(ctx, w.st, w.Name(), w.policy)
 	switch {
 	case err != nil && w.ending.Err() != nil:
 		w.p.log.Info("pruning was cut short by the end", "database", w.Name(), "err", err)
