@@ -25,11 +25,11 @@ type Covered struct {
 	Since            time.Time     // when the first of what covers it was put there, by the store's clock
 }
 
-// ListCovered yields the covered snapshots of a database, or of all if that is empty, in the order of their
+// listCovered yields the covered snapshots of a database, or of all if that is empty, in the order of their
 // keys. The oldest version of a snapshot's key is what was created, since names are used once; who put
 // what covers it there, a deletion or a thief, cannot be told. It is one listing of all versions; where the newest
 // has the size of the oldest but another ETag, both are read.
-func ListCovered(ctx context.Context, st store.Versioner, database string) iter.Seq2[Covered, error] {
+func listCovered(ctx context.Context, st store.Versioner, database string) iter.Seq2[Covered, error] {
 	q := store.Query{}
 	if database != "" {
 		q = store.Query{Prefix: database + "/", Shallow: true}
@@ -155,18 +155,27 @@ func uncover(ctx context.Context, st store.Versioner, c Covered) error {
 // uncoverers is how many snapshots are brought back at once.
 const uncoverers = 8
 
-// Recover uncovers the snapshots of a database, or of all if that is empty, that were covered at the time since or
-// later; zero is at any time. It calls recovered for each that is uncovered, one at a time. What it does not come to,
-// the next Recover will.
-func Recover(ctx context.Context, st store.Versioner, database string, since time.Time, recovered func(Covered)) error {
+// RecoverOptions say what to bring back. The zero value works.
+type RecoverOptions struct {
+	Since  time.Time // leave alone what was covered before that; zero is never
+	DryRun bool      // only find it
+}
+
+// Recover brings back the covered snapshots of a database, or of all if that is empty. It calls found for each that is
+// uncovered, or in a dry run would be, one at a time. What it does not come to, the next Recover will.
+func Recover(ctx context.Context, st store.Versioner, database string, opts RecoverOptions, found func(Covered)) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(uncoverers)
 	var mu sync.Mutex
-	for c, err := range ListCovered(ctx, st, database) {
+	for c, err := range listCovered(ctx, st, database) {
 		if err != nil {
 			return errors.Join(err, g.Wait())
 		}
-		if c.Since.Before(since) {
+		if c.Since.Before(opts.Since) {
+			continue
+		}
+		if opts.DryRun {
+			found(c)
 			continue
 		}
 		g.Go(func() error {
@@ -175,7 +184,7 @@ func Recover(ctx context.Context, st store.Versioner, database string, since tim
 			}
 			mu.Lock()
 			defer mu.Unlock()
-			recovered(c)
+			found(c)
 			return nil
 		})
 	}

@@ -109,7 +109,7 @@ func TestRecoverFaults(t *testing.T) {
 	said := map[string]bool{}
 	recover := func(ctx context.Context, r *versionRig, st *storetest.FaultyVersioner) error {
 		clear(said)
-		err := retention.Recover(ctx, st, "app.db", time.Time{}, func(c retention.Covered) {
+		err := retention.Recover(ctx, st, "app.db", retention.RecoverOptions{}, func(c retention.Covered) {
 			mu.Lock()
 			defer mu.Unlock()
 			said[c.First.Key] = true
@@ -132,16 +132,40 @@ func TestRecoverFaults(t *testing.T) {
 				t.Errorf("%s: of %s the first version is gone: %v", when, key, err)
 			}
 		}
-		if err := retention.Recover(t.Context(), r, "app.db", time.Time{}, func(retention.Covered) {}); err != nil {
+		if err := retention.Recover(t.Context(), r, "app.db", retention.RecoverOptions{}, func(retention.Covered) {}); err != nil {
 			t.Errorf("%s, then again: %v", when, err)
 		}
 		if seen := r.seen(); !maps.Equal(seen, r.created) {
 			t.Errorf("%s: in the end there is %q, want %q", when, seen, r.created)
 		}
-		for c, err := range retention.ListCovered(t.Context(), r, "app.db") {
-			t.Errorf("%s: in the end something covers %s, %v", when, c.First.Key, err)
+		err := retention.Recover(t.Context(), r, "app.db", retention.RecoverOptions{DryRun: true}, func(c retention.Covered) {
+			t.Errorf("%s: in the end something covers %s", when, c.First.Key)
+		})
+		if err != nil {
+			t.Errorf("%s, and looked at: %v", when, err)
 		}
 	})
+}
+
+// TestRecoverSince brings back what was covered from some time on. A dry run says the same and changes nothing.
+func TestRecoverSince(t *testing.T) {
+	for _, c := range []struct {
+		since time.Duration // from now on
+		want  int
+	}{{-time.Hour, 4}, {time.Hour, 0}} {
+		r := newVersionRig(t)
+		opts := retention.RecoverOptions{Since: time.Now().Add(c.since)}
+		before := r.seen()
+		for _, opts.DryRun = range []bool{true, false} {
+			found := 0
+			if err := retention.Recover(t.Context(), r, "app.db", opts, func(retention.Covered) { found++ }); err != nil || found != c.want {
+				t.Errorf("%+v: %d are found, %v, want %d", opts, found, err, c.want)
+			}
+			if same := maps.Equal(r.seen(), before); same != (opts.DryRun || c.want == 0) {
+				t.Errorf("%+v: nothing has changed is %v", opts, same)
+			}
+		}
+	}
 }
 
 // TestDeleteVersionsFaults lets every call of the store go wrong while all is being deleted where versions are kept.

@@ -63,6 +63,7 @@ func (p *program) recover(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	opts := retention.RecoverOptions{Since: since, DryRun: c.Bool("dry-run")}
 	st, err := p.openStore(c.Context)
 	if err != nil {
 		return err
@@ -75,18 +76,14 @@ func (p *program) recover(c *cli.Context) error {
 	var printing error
 	found := func(covered retention.Covered) {
 		n++
-		printing = errors.Join(printing, p.printRecovered(newRecovered(covered, c.Bool("dry-run"))))
+		printing = errors.Join(printing, p.printRecovered(newRecovered(covered, opts.DryRun)))
 	}
-	if c.Bool("dry-run") {
-		err = listCovered(c.Context, versions, name, since, found)
-	} else {
-		err = retention.Recover(c.Context, versions, name, since, found)
-	}
+	err = retention.Recover(c.Context, versions, name, opts, found)
 	if err := errors.Join(printing, err); err != nil || n > 0 {
 		return err
 	}
-	if name != "" {
-		if err := known(c.Context, st, name); err != nil {
+	if name != "" { // "nothing is deleted" would put one at ease who has mistyped it
+		if _, err := catalog.List(c.Context, st, name); err != nil {
 			return err
 		}
 	}
@@ -105,19 +102,6 @@ func parseSince(c *cli.Context) (time.Time, error) {
 	return at.time, err
 }
 
-// listCovered calls found for what [retention.Recover] would bring back.
-func listCovered(ctx context.Context, st store.Versioner, name string, since time.Time, found func(retention.Covered)) error {
-	for covered, err := range retention.ListCovered(ctx, st, name) {
-		if err != nil {
-			return err
-		}
-		if !covered.Since.Before(since) {
-			found(covered)
-		}
-	}
-	return nil
-}
-
 // nothingCovered says that there is nothing to bring back, if the bucket would have kept it.
 func (p *program) nothingCovered(ctx context.Context, st store.Versioner) error {
 	kept, err := st.Versioned(ctx)
@@ -129,16 +113,6 @@ func (p *program) nothingCovered(ctx context.Context, st store.Versioner) error 
 	}
 	p.ui.Note("nothing is deleted or overwritten")
 	return nil
-}
-
-// known fails if the store has no snapshots of a database: "nothing is deleted" would put one at ease who has
-// mistyped its name.
-func known(ctx context.Context, st store.Store, name string) error {
-	snapshots, err := catalog.List(ctx, st, name)
-	if err == nil && len(snapshots) == 0 {
-		err = &catalog.NotFoundError{Database: name}
-	}
-	return err
 }
 
 func newRecovered(c retention.Covered, dry bool) *recovered {
