@@ -16,7 +16,8 @@ import (
 
 // The model runs deletions beside pushes in every interleaving, each of which may stop for ever at
 // any step, over the real code that plans and looks. Snapshots are single letters, in the order of time; each
-// step below is one request to the store, which answers from what it holds at that moment.
+// step below is one request to the store, which answers from what it holds at that moment. TestOrder sees to it that the
+// real requests come in the same order.
 //
 // Held must be: every snapshot that is there and that nobody announced has all that it rests on,
 // and so has every one that a push claimed success for, and every one that is held, for ever. And
