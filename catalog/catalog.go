@@ -1,5 +1,5 @@
-// Package catalog finds databases and snapshots in a store: it turns listings into snapshots and
-// reads what an object says about itself. Beside the snapshots it keeps what is to be known of them:
+// Package catalog finds databases and snapshots in a store: it turns listings into snapshots and what
+// they rest on, and reads what an object says about itself. Beside the snapshots it keeps what is to be known of them:
 // proofs, holds, and announcements of deletions. Snapshots themselves it neither restores nor changes.
 //
 // Start with [Databases], [List] or [Find].
