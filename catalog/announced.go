@@ -11,9 +11,9 @@ import (
 	"github.com/litestash/litestash/store"
 )
 
-// announcements is what the keys of announcements begin with: a place of its own, so that those who
+// AnnouncementPrefix is what the keys of announcements begin with: a place of its own, so that those who
 // may push need not be allowed to make one.
-const announcements = ".litestash/announced/"
+const AnnouncementPrefix = format.Reserved + "/announced/"
 
 // An Announcement is an object that names snapshots of a database which are about to be deleted.
 type Announcement struct {
@@ -26,7 +26,7 @@ const maxAnnouncement = 16 << 20
 
 // Announce announces the deletion of snapshots of a database, in an object under the unique name n.
 func Announce(ctx context.Context, st store.Store, database string, n format.Name, names []format.Name) error {
-	key := announcements + database + "/" + n.String() + ".json"
+	key := AnnouncementPrefix + database + "/" + n.String() + ".json"
 	if err := createJSON(ctx, st, key, Announcement{Names: names}); err != nil {
 		return fmt.Errorf("announce a deletion: %w", err)
 	}
@@ -38,7 +38,7 @@ func Announce(ctx context.Context, st store.Store, database string, n format.Nam
 // because it may be a later version's: what it names must not be built on.
 func Announcements(ctx context.Context, st store.Store, database string) ([]Announcement, error) {
 	var all []Announcement
-	for o, err := range st.List(ctx, store.Query{Prefix: announcements + database + "/", Shallow: true}) {
+	for o, err := range st.List(ctx, store.Query{Prefix: AnnouncementPrefix + database + "/", Shallow: true}) {
 		if err != nil {
 			return nil, fmt.Errorf("list announced deletions: %w", err)
 		}

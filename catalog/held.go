@@ -9,8 +9,8 @@ import (
 	"github.com/litestash/litestash/store"
 )
 
-// holds is what the keys of holds begin with.
-const holds = ".litestash/held/"
+// HoldPrefix is what the keys of holds begin with.
+const HoldPrefix = format.Reserved + "/held/"
 
 // A Hold is an object that keeps a snapshot, and what that rests on, from being deleted, whoever asks for
 // it. Each is an object of its own, so that of two who hold the same snapshot neither undoes what the
@@ -26,7 +26,7 @@ type Hold struct {
 // too much.
 func Holds(ctx context.Context, st store.Store, database string) ([]Hold, error) {
 	var all []Hold
-	prefix := holds + database + "/"
+	prefix := HoldPrefix + database + "/"
 	for o, err := range st.List(ctx, store.Query{Prefix: prefix, Shallow: true}) {
 		if err != nil {
 			return nil, fmt.Errorf("list holds: %w", err)
@@ -44,7 +44,7 @@ func Holds(ctx context.Context, st store.Store, database string) ([]Hold, error)
 // After an error there may be a hold nevertheless, the one that is returned.
 func PlaceHold(ctx context.Context, st store.Store, database string, snapshot format.Name) (Hold, error) {
 	made := NewName()
-	h := Hold{database, snapshot, holds + database + "/" + snapshot.String() + "." + made.String() + ".json"}
+	h := Hold{database, snapshot, HoldPrefix + database + "/" + snapshot.String() + "." + made.String() + ".json"}
 	detail := map[string]string{"snapshot": snapshot.String(), "held": made.Time.String()}
 	if err := createJSON(ctx, st, h.Key, detail); err != nil {
 		return h, fmt.Errorf("hold %v: %w", snapshot, err)
@@ -54,7 +54,7 @@ func PlaceHold(ctx context.Context, st store.Store, database string, snapshot fo
 
 // RemoveHold removes a hold, if it is still there.
 func RemoveHold(ctx context.Context, st store.Store, h Hold) error {
-	if !strings.HasPrefix(h.Key, holds) {
+	if !strings.HasPrefix(h.Key, HoldPrefix) {
 		return fmt.Errorf("%q is no hold", h.Key)
 	}
 	if err := st.Delete(ctx, h.Key); err != nil {

@@ -11,11 +11,11 @@ import (
 	"github.com/litestash/litestash/store"
 )
 
-// proofs is what the keys of proofs begin with, and proofSuffix what they end with.
-const (
-	proofs      = ".litestash/proofs/"
-	proofSuffix = ".json"
-)
+// ProofPrefix is what the keys of proofs begin with.
+const ProofPrefix = format.Reserved + "/proofs/"
+
+// proofSuffix is what the keys of proofs end with.
+const proofSuffix = ".json"
 
 // A Level says how deep a check looked. Deeper is greater.
 type Level int
@@ -67,7 +67,7 @@ type ProofDetail struct {
 }
 
 func (p *Proof) key() string {
-	return proofs + p.Database + "/" + p.Snapshot.String() + "." + p.Check.String() + "." +
+	return ProofPrefix + p.Database + "/" + p.Snapshot.String() + "." + p.Check.String() + "." +
 		p.Level.String() + "." + string(p.Outcome) + proofSuffix
 }
 
@@ -93,7 +93,7 @@ func ProofsOf(ctx context.Context, st store.Store, database string, name format.
 
 func proofsBelow(ctx context.Context, st store.Store, prefix string) ([]Proof, error) {
 	var all []Proof
-	for p, err := range listProofs(ctx, st, store.Query{Prefix: proofs + prefix, Shallow: true}) {
+	for p, err := range listProofs(ctx, st, store.Query{Prefix: ProofPrefix + prefix, Shallow: true}) {
 		if err != nil {
 			return nil, err
 		}
@@ -105,7 +105,7 @@ func proofsBelow(ctx context.Context, st store.Store, prefix string) ([]Proof, e
 // AllProofs yields the proofs of all databases, those of each in the order of [Proofs], and stops after the
 // first error.
 func AllProofs(ctx context.Context, st store.Store) iter.Seq2[Proof, error] {
-	return listProofs(ctx, st, store.Query{Prefix: proofs})
+	return listProofs(ctx, st, store.Query{Prefix: ProofPrefix})
 }
 
 func listProofs(ctx context.Context, st store.Store, q store.Query) iter.Seq2[Proof, error] {
@@ -141,7 +141,7 @@ func parseProof(key string) (Proof, bool) {
 // parseCheck takes apart the part of a proof's key that says which check of which snapshot it is about,
 // and returns the rest, which a later version may have another of.
 func parseCheck(key string) (p Proof, rest string, ok bool) {
-	dir, base := path.Split(strings.TrimPrefix(key, proofs))
+	dir, base := path.Split(strings.TrimPrefix(key, ProofPrefix))
 	n := nameLen
 	if len(base) <= 2*(n+1) || base[n] != '.' || base[2*n+1] != '.' {
 		return p, "", false
@@ -192,7 +192,7 @@ func (p *Proof) depth() Level {
 // them: of a snapshot that is gone they say nothing to anybody.
 func DeleteProofs(ctx context.Context, st store.Store, database string, names map[format.Name]bool) error {
 	var doomed []string
-	for o, err := range st.List(ctx, store.Query{Prefix: proofs + database + "/", Shallow: true}) {
+	for o, err := range st.List(ctx, store.Query{Prefix: ProofPrefix + database + "/", Shallow: true}) {
 		if err != nil {
 			return fmt.Errorf("list proofs: %w", err)
 		}

@@ -14,7 +14,7 @@ import (
 
 // beside are the places of records: objects that say something of one snapshot each, whose name theirs
 // begin with. They are worth what the snapshot is, and go where it goes.
-var beside = []string{holds, proofs}
+var beside = []string{HoldPrefix, ProofPrefix}
 
 // A Record is an object that says something of a snapshot: that it is held, or what a check found.
 type Record struct {
@@ -41,7 +41,7 @@ func Records(ctx context.Context, st store.Store, database string) ([]Record, er
 // About returns what the keys of all objects about snapshots of a database begin with, before a last part
 // without a slash.
 func About(database string) []string {
-	return []string{proofs + database + "/", holds + database + "/", announcements + database + "/"}
+	return []string{ProofPrefix + database + "/", HoldPrefix + database + "/", AnnouncementPrefix + database + "/"}
 }
 
 // NewName returns the name of something that is made now, such as a hold or an announcement: no other has it.

@@ -42,11 +42,16 @@ type Key struct {
 	suffix string // of an unknown kind, as it was read
 }
 
+// What the key of every snapshot of a known kind ends with, plain or encrypted.
 const (
-	fullSuffix      = "full.db.zst"
-	deltaSuffix     = "delta.zst"
-	encryptedSuffix = ".age"
-	parentPrefix    = "on-"
+	PlainSuffix     = ".zst"
+	EncryptedSuffix = ".age"
+)
+
+const (
+	fullSuffix   = "full.db" + PlainSuffix
+	deltaSuffix  = "delta" + PlainSuffix
+	parentPrefix = "on-"
 
 	// What any ending consists of, so that nothing else in a bucket is taken for a snapshot, and
 	// a listing holds nothing that a terminal would obey.
@@ -72,7 +77,7 @@ func (k Key) Base() string {
 		return b.String() + "." + k.suffix
 	}
 	if k.Encrypted {
-		b.WriteString(encryptedSuffix)
+		b.WriteString(EncryptedSuffix)
 	}
 	return b.String()
 }
@@ -106,7 +111,7 @@ func ParseKey(key string) (Key, bool) {
 			k.Parent, k.HasParent, rest = id, true, suffix
 		}
 	}
-	plain, encrypted := strings.CutSuffix(rest, encryptedSuffix)
+	plain, encrypted := strings.CutSuffix(rest, EncryptedSuffix)
 	switch {
 	case plain == fullSuffix && !k.HasParent:
 		k.Kind, k.Encrypted = Full, encrypted
@@ -118,10 +123,13 @@ func ParseKey(key string) (Key, bool) {
 	return k, true
 }
 
+// Reserved is what no part of a database's name begins with, in any case: what is not a snapshot is kept in the
+// folder of that name.
+const Reserved = ".litestash"
+
 const (
 	maxDatabase = 512 // bytes, half of what a key in S3 may have
 	maxPart     = 200 // bytes, leaving room for a temporary file's affixes in 255
-	reserved    = ".litestash"
 )
 
 // ParseDatabase returns the normalised form (NFC) of a database's name, or says why it cannot be
@@ -152,8 +160,8 @@ func ParseDatabase(s string) (string, error) {
 			return bad("it has a part that is . or ..")
 		case len(part) > maxPart:
 			return bad(fmt.Sprintf("it has a part longer than %d bytes", maxPart))
-		case hasPrefixFold(part, reserved):
-			return bad("parts that begin with " + reserved + " are the program's own")
+		case hasPrefixFold(part, Reserved):
+			return bad("parts that begin with " + Reserved + " are the program's own")
 		case looksLikeSnapshot(part):
 			return bad("it has a part that looks like a snapshot")
 		}
