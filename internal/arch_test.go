@@ -139,9 +139,10 @@ var mayImport = map[string][]string{
 	"restore":   {"catalog", "chain", "format", "internal", "seal", "store"},
 	"upload":    {"catalog", "chain", "format", "internal", "seal", "state", "store"},
 	"survey":    {"catalog", "format", "seal", "store"},
+	"policy":    {"catalog", "format"},
 	"watch":     nil,
 	"bench":     {"format", "state", "store", "upload"},
-	"cmd":       {"catalog", "chain", "format", "internal", "restore", "retention", "seal", "snapshot", "state", "store", "survey", "transfer", "upload", "watch"},
+	"cmd":       {"catalog", "chain", "format", "internal", "policy", "restore", "retention", "seal", "snapshot", "state", "store", "survey", "transfer", "upload", "watch"},
 }
 
 // Package format is pure: bytes in and values out.

@@ -185,7 +185,7 @@ func (p *program) valuesOf(ctx context.Context, l line, f cli.Flag) candidates {
 	case "output", "db", "identity", "recipients-file", "passphrase-file", "reuse", "ping-url-file":
 		return candidates{kind: "files"}
 	case "for":
-		return wordsOf(roleNames...)
+		return wordsOf(roleNames()...)
 	case "lock-mode":
 		return wordsOf("governance", "compliance")
 	case "check":
