@@ -57,7 +57,7 @@ func (p *Push) findLatest(ctx context.Context) (*catalog.Snapshot, error) {
 // warnOfFuture warns if the newest snapshot is of a time that has not come, as after a push by a wrong clock: those after
 // it are said to be later still, and a time that is asked for finds none of them.
 func (p *Push) warnOfFuture() {
-	if ahead := p.newest.Name.Time.UTC().Sub(p.opts.Now()); ahead > MaxSkew {
+	if ahead := p.newest.Name.Time.UTC().Sub(p.opts.Now()); ahead > catalog.MaxSkew {
 		p.log.Warn("the newest snapshot is of a time that has not come: until then later ones can be found by their names alone; delete it, if it can be done without",
 			"key", p.newest.Key, "ahead", ahead.Round(time.Second))
 	}

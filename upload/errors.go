@@ -3,7 +3,6 @@ package upload
 import (
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/litestash/litestash/catalog"
 	"github.com/litestash/litestash/format"
@@ -44,17 +43,6 @@ type PlaintextError struct{ Newest format.Key }
 
 func (e *PlaintextError) Error() string {
 	return fmt.Sprintf("database %q is kept encrypted (newest snapshot %v), and this snapshot would not be", e.Newest.Database, e.Newest.Name)
-}
-
-// MaxSkew is how far this host's clock may be off the store's: names are times.
-const MaxSkew = 5 * time.Minute
-
-// A SkewError says that this host's clock is further off the store's than [MaxSkew].
-type SkewError struct{ Here, Store time.Time }
-
-func (e *SkewError) Error() string {
-	return fmt.Sprintf("the clocks disagree: here it is %s, at the store %s",
-		e.Here.UTC().Format(time.RFC3339), e.Store.UTC().Format(time.RFC3339))
 }
 
 // A DecayError says that the newest snapshot, or something that it rests on, is damaged, so that

@@ -150,7 +150,7 @@ type Result struct {
 
 // Begin looks at what the store holds under the name, and chooses what to build on. It returns a
 // [SourceError] or an [UnknownSourceError] if that is another file's history, a [PlaintextError] if that
-// is encrypted and this snapshot would not be, and a [SkewError] if the clock is off.
+// is encrypted and this snapshot would not be, and a [catalog.SkewError] if the clock is off.
 func Begin(ctx context.Context, st store.Store, opts Options) (*Push, error) {
 	opts.Source.Path = strings.ToValidUTF8(opts.Source.Path, "\uFFFD")
 	opts.Tags = maps.Clone(opts.Tags)
@@ -192,11 +192,7 @@ func (p *Push) checkClock(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("ask for the store's time: %w", err)
 	}
-	if skew.Abs() > MaxSkew {
-		now := p.opts.Now()
-		return &SkewError{Here: now, Store: now.Add(skew)}
-	}
-	return nil
+	return catalog.CheckClock(p.opts.Now(), skew)
 }
 
 // Unchanged returns the newest snapshot if the source looks as it did when that was taken, so that

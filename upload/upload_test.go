@@ -303,12 +303,12 @@ type skewed struct {
 func (s skewed) Skew(context.Context) (time.Duration, error) { return s.skew, s.err }
 
 func TestSkew(t *testing.T) {
-	for _, skew := range []time.Duration{0, upload.MaxSkew, -upload.MaxSkew} {
+	for _, skew := range []time.Duration{0, catalog.MaxSkew, -catalog.MaxSkew} {
 		mustPush(t, skewed{openDir(t), skew, nil}, upload.Options{}, time.Now())
 	}
-	for _, skew := range []time.Duration{upload.MaxSkew + time.Second, -upload.MaxSkew - time.Second, 10000 * time.Hour} {
+	for _, skew := range []time.Duration{catalog.MaxSkew + time.Second, -catalog.MaxSkew - time.Second, 10000 * time.Hour} {
 		_, err := push(t.Context(), skewed{openDir(t), skew, nil}, upload.Options{}, 0, nil, time.Now())
-		e, ok := errors.AsType[*upload.SkewError](err)
+		e, ok := errors.AsType[*catalog.SkewError](err)
 		if !ok || e.Store.Sub(e.Here) != skew || time.Since(e.Here) > time.Minute {
 			t.Errorf("%v: got %v", skew, err)
 		}

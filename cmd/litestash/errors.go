@@ -282,7 +282,7 @@ func judgeSource(err error) (verdict, bool) {
 }
 
 func judgeStore(err error) (verdict, bool) {
-	var skew *upload.SkewError
+	var skew *catalog.SkewError
 	var clock *store.ClockError
 	var region *store.RegionError
 	var certificate *tls.CertificateVerificationError

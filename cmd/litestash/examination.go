@@ -16,10 +16,10 @@ import (
 	"strings"
 	"time"
 
+	"github.com/litestash/litestash/catalog"
 	"github.com/litestash/litestash/internal/progress"
 	"github.com/litestash/litestash/internal/ui"
 	"github.com/litestash/litestash/store"
-	"github.com/litestash/litestash/upload"
 )
 
 // An examination is what doctor's steps know of the store and tell each other.
@@ -118,11 +118,11 @@ func (e *examination) clock(ctx context.Context) (finding, error) {
 	now := time.Now()
 	text := fmt.Sprintf("this host's clock says %s, the store's %s, %s apart",
 		now.UTC().Format(time.DateTime), now.Add(skew).UTC().Format(time.DateTime), ui.Duration(skew.Abs()))
-	switch {
-	case skew.Abs() > upload.MaxSkew:
-		return finding{}, &upload.SkewError{Here: now, Store: now.Add(skew)}
-	case skew.Abs() > upload.MaxSkew/5:
-		return finding{warnings: []string{text + fmt.Sprintf("; push refuses more than %s", ui.Duration(upload.MaxSkew))}}, nil
+	if err := catalog.CheckClock(now, skew); err != nil {
+		return finding{}, err
+	}
+	if skew.Abs() > catalog.MaxSkew/5 {
+		return finding{warnings: []string{text + fmt.Sprintf("; push refuses more than %s", ui.Duration(catalog.MaxSkew))}}, nil
 	}
 	return finding{text: text}, nil
 }
