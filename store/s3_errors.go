@@ -83,7 +83,7 @@ var meanings = map[string]error{
 	"ConditionalRequestConflict":   errAgain,
 	"OperationAborted":             errAgain,
 	"NotImplemented":               errNotMade,
-	"AccessDenied":                 ErrDenied,
+	"AccessDenied":                 ErrForbidden,
 	"AccountProblem":               ErrDenied,
 	"AllAccessDisabled":            ErrDenied,
 	"ExpiredToken":                 ErrDenied,

@@ -558,6 +558,19 @@ func TestS3WrongKeys(t *testing.T) {
 	}
 }
 
+// Whether credentials lack a right, or are none, is told apart, and is called the same.
+func TestS3Forbidden(t *testing.T) {
+	f := newFake(t)
+	s := f.open(t, nil)
+	for code, want := range map[string]bool{"AccessDenied": true, "InvalidAccessKeyId": false, "ExpiredToken": false} {
+		f.place(func(w http.ResponseWriter, r *http.Request, _ http.Handler) { answer(w, 403, code, "no") })
+		err := s.Delete(t.Context(), "key")
+		if !errors.Is(err, store.ErrDenied) || errors.Is(err, store.ErrForbidden) != want || !strings.Contains(err.Error(), "access denied: "+code+": no") {
+			t.Errorf("%s: %v", code, err)
+		}
+	}
+}
+
 // versitygw's answer to an access key that it does not know looks like one about a missing object.
 func TestS3UnknownUser(t *testing.T) {
 	f := newFake(t)

@@ -8,6 +8,7 @@ package store
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"iter"
 	"time"
@@ -71,6 +72,8 @@ var (
 	ErrNoBucket = errors.New("the bucket or directory does not exist")
 	// ErrDenied says that there were no credentials, or that the store refused them.
 	ErrDenied = errors.New("access denied")
+	// ErrForbidden is the [ErrDenied] of a server that says why: it is not the credentials, they lack a right.
+	ErrForbidden = fmt.Errorf("%w", ErrDenied)
 	// ErrCannotLock says that the store cannot lock objects, or that its bucket was not made for it.
 	ErrCannotLock = errors.New("the store cannot lock objects")
 	// ErrLockMode says that an object is locked in a laxer mode, and that the store does not change that.
