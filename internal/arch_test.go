@@ -140,9 +140,10 @@ var mayImport = map[string][]string{
 	"upload":    {"catalog", "chain", "format", "internal", "seal", "state", "store"},
 	"survey":    {"catalog", "format", "seal", "store"},
 	"policy":    {"catalog", "format"},
+	"doctor":    {"catalog", "format", "internal", "store"},
 	"watch":     nil,
 	"bench":     {"format", "state", "store", "upload"},
-	"cmd":       {"catalog", "chain", "format", "internal", "policy", "restore", "retention", "seal", "snapshot", "state", "store", "survey", "transfer", "upload", "watch"},
+	"cmd":       {"catalog", "chain", "doctor", "format", "internal", "policy", "restore", "retention", "seal", "snapshot", "state", "store", "survey", "transfer", "upload", "watch"},
 }
 
 // Package format is pure: bytes in and values out.

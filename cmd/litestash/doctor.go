@@ -6,12 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 	"strings"
-	"time"
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/litestash/litestash/doctor"
 	"github.com/litestash/litestash/internal/ui"
 	"github.com/litestash/litestash/store"
 )
@@ -31,41 +30,6 @@ func (p *program) doctorCommand() *cli.Command {
 	}
 }
 
-// Outcomes of a step.
-const (
-	outcomeOK      = "ok"
-	outcomeWarning = "warning" // works, but somebody should know
-	outcomeFailed  = "failed"
-	outcomeSkipped = "skipped" // could not be tried, or a step that it builds on failed
-)
-
-// An examined is one line of doctor's results.
-type examined struct {
-	Step     string  `json:"step"`
-	Outcome  string  `json:"outcome"`
-	Message  string  `json:"message"`
-	Hint     string  `json:"hint,omitempty"`
-	ExitCode int     `json:"exit_code,omitempty"`
-	Elapsed  float64 `json:"elapsed_seconds"`
-}
-
-// A finding is what a step that did not fail has to say.
-type finding struct {
-	text     string
-	warnings []string
-	skipped  bool
-}
-
-// A check is one step of an examination.
-type check struct {
-	name       string
-	needs      string // the step without which this one makes no sense; empty for none
-	writes     bool
-	bucket     bool   // only a store in a bucket has what is looked at
-	permission string // what S3 calls the right that it takes
-	do         func(context.Context) (finding, error)
-}
-
 func (p *program) doctor(c *cli.Context) error {
 	if err := wantArgs(c, 0, 0); err != nil {
 		return err
@@ -73,74 +37,105 @@ func (p *program) doctor(c *cli.Context) error {
 	if p.storeURL == "" {
 		return errNoStore
 	}
-	return newExamination(p, c.Bool("read-only")).run(c.Context)
+	opts := doctor.Options{ReadOnly: c.Bool("read-only"), Bar: p.ui.Bar, Logger: p.log}
+	if s3, err := store.ParseS3(p.storeURL); err == nil {
+		opts.PartSize = s3.PartSize
+	}
+	return p.examine(c.Context, p.openStore, opts)
 }
 
-// run takes all steps and removes what they leave, also after an interruption.
-func (e *examination) run(ctx context.Context) error {
-	defer e.cleanUp(ctx)
-	for _, check := range e.checks() {
-		if _, inBucket := e.bucket(); check.writes && e.readOnly || check.bucket && !inBucket {
-			continue
-		}
-		if err := e.try(ctx, check); err != nil {
-			return err
-		}
+// examine examines a store and prints what comes of it.
+func (p *program) examine(ctx context.Context, open func(context.Context) (store.Store, error), opts doctor.Options) error {
+	x := &examination{p: p, count: map[doctor.Outcome]int{}}
+	left, err := doctor.Run(ctx, open, opts, x.tell)
+	if err == nil {
+		err = x.sumUp()
 	}
-	return e.sumUp()
+	if left != nil {
+		p.ui.Warn("%s may be left in the store: %v", strings.Join(left.Keys, ", "), left.Err)
+	}
+	return err
 }
 
-// try takes one step and prints what came of it. An error is the end of the examination.
-func (e *examination) try(ctx context.Context, c check) error {
-	start := time.Now()
-	r := examined{Step: c.name, Outcome: outcomeOK}
-	if c.needs != "" && !e.passed[c.needs] {
-		r.Outcome, r.Message = outcomeSkipped, fmt.Sprintf("it builds on the step %q", c.needs)
-		return e.print(r)
+// An examined is one line of doctor's results.
+type examined struct {
+	Step     string         `json:"step"`
+	Outcome  doctor.Outcome `json:"outcome"`
+	Message  string         `json:"message"`
+	Hint     string         `json:"hint,omitempty"`
+	ExitCode int            `json:"exit_code,omitempty"`
+	Elapsed  float64        `json:"elapsed_seconds"`
+}
+
+// An examination prints steps and sums them up.
+type examination struct {
+	p     *program
+	count map[doctor.Outcome]int
+	code  int // exit code of the first failure
+}
+
+func (x *examination) tell(s doctor.Step) error {
+	r := examined{Step: s.Name, Outcome: s.Outcome, Message: s.Text, Elapsed: s.Elapsed.Seconds()}
+	if s.Err != nil {
+		r.Hint, r.ExitCode = stepHint(s), judge(s.Err).code
+		x.code = cmp.Or(x.code, r.ExitCode)
 	}
-	found, err := c.do(ctx)
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
-	}
-	r.Elapsed = time.Since(start).Seconds()
+	x.count[s.Outcome]++
+	return x.print(r)
+}
+
+// stepHint returns the way out for a step that failed. Elsewhere it may be to run doctor.
+func stepHint(s doctor.Step) string {
+	hint := judge(s.Err).hint
 	switch {
-	case err != nil:
-		v := judge(err)
-		r.Outcome, r.Message, r.Hint, r.ExitCode = outcomeFailed, err.Error(), v.hint, v.code
-		switch {
-		case strings.Contains(r.Hint, "litestash doctor"):
-			r.Hint = "check the endpoint in the store's URL, this host's network and its proxy settings"
-		case errors.Is(err, store.ErrDenied) && c.permission != "" && strings.Contains(r.Message, "AccessDenied"):
-			r.Hint += "; they need the permission " + c.permission
-		}
-		e.code = cmp.Or(e.code, v.code)
-	case found.skipped:
-		r.Outcome, r.Message, r.Elapsed = outcomeSkipped, found.text, 0
-	case len(found.warnings) > 0:
-		r.Outcome, r.Message = outcomeWarning, strings.Join(found.warnings, "; ")
-	default:
-		r.Message = found.text
+	case errors.Is(s.Err, store.ErrUnreachable) && !wrongServer(s.Err):
+		return "check the endpoint in the store's URL, this host's network and its proxy settings"
+	case errors.Is(s.Err, store.ErrForbidden) && s.Right != "":
+		return hint + "; they need the permission " + s.Right
 	}
-	e.passed[c.name] = err == nil
-	return e.print(r)
+	return hint
 }
 
-func (e *examination) print(r examined) error {
-	e.count[r.Outcome]++
-	return e.p.ui.Result(r, func(w io.Writer) error { return e.write(w, r) })
+// sumUp prints how it went and returns the error that has the exit code of the first failure.
+func (x *examination) sumUp() error {
+	r := examined{Step: "summary", Outcome: doctor.OK, ExitCode: x.code}
+	var parts []string
+	for _, o := range []doctor.Outcome{doctor.OK, doctor.Warning, doctor.Failed, doctor.Skipped} {
+		if n := x.count[o]; n > 0 || o == doctor.OK {
+			parts = append(parts, fmt.Sprintf("%d %s", n, o))
+		}
+	}
+	r.Message = strings.Join(parts, ", ")
+	switch {
+	case x.count[doctor.Failed] > 0:
+		r.Outcome = doctor.Failed
+	case x.count[doctor.Warning] > 0:
+		r.Outcome = doctor.Warning
+	}
+	if err := x.print(r); err != nil {
+		return err
+	}
+	if x.code != 0 {
+		return &reportedError{x.code}
+	}
+	return nil
 }
 
-func (e *examination) write(w io.Writer, r examined) error {
-	u := e.p.ui
-	paint := map[string]func(string) string{
-		outcomeOK: u.Green, outcomeWarning: u.Yellow, outcomeFailed: u.Red, outcomeSkipped: u.Dim,
+func (x *examination) print(r examined) error {
+	return x.p.ui.Result(r, func(w io.Writer) error { return x.write(w, r) })
+}
+
+func (x *examination) write(w io.Writer, r examined) error {
+	u := x.p.ui
+	paint := map[doctor.Outcome]func(string) string{
+		doctor.OK: u.Green, doctor.Warning: u.Yellow, doctor.Failed: u.Red, doctor.Skipped: u.Dim,
 	}[r.Outcome]
 	took := ""
 	if r.Elapsed > 0 {
 		took = " (" + seconds(r.Elapsed) + ")"
 	}
 	// Styles would count as width.
-	outcome := paint(r.Outcome) + strings.Repeat(" ", len(outcomeWarning)-len(r.Outcome))
+	outcome := paint(string(r.Outcome)) + strings.Repeat(" ", len(doctor.Warning)-len(r.Outcome))
 	if _, err := fmt.Fprintf(w, "%s  %-11s  %s%s\n", outcome, r.Step, ui.Safe(r.Message), took); err != nil {
 		return err
 	}
@@ -149,44 +144,4 @@ func (e *examination) write(w io.Writer, r examined) error {
 	}
 	_, err := fmt.Fprintf(w, "%22s%s %s\n", "", u.Bold("hint:"), ui.Safe(r.Hint))
 	return err
-}
-
-// sumUp prints how it went and returns the error that has the exit code of the first failure.
-func (e *examination) sumUp() error {
-	r := examined{Step: "summary", Outcome: outcomeOK, ExitCode: e.code}
-	var parts []string
-	for _, o := range []string{outcomeOK, outcomeWarning, outcomeFailed, outcomeSkipped} {
-		if n := e.count[o]; n > 0 || o == outcomeOK {
-			parts = append(parts, fmt.Sprintf("%d %s", n, o))
-		}
-	}
-	r.Message = strings.Join(parts, ", ")
-	switch {
-	case e.count[outcomeFailed] > 0:
-		r.Outcome = outcomeFailed
-	case e.count[outcomeWarning] > 0:
-		r.Outcome = outcomeWarning
-	}
-	if err := e.print(r); err != nil {
-		return err
-	}
-	if e.code != 0 {
-		return &reportedError{e.code}
-	}
-	return nil
-}
-
-// removeTime is for removing what was written, also after an interruption.
-const removeTime = 20 * time.Second
-
-// cleanUp removes what the steps did not. It goes on when the context has ended.
-func (e *examination) cleanUp(ctx context.Context) {
-	if len(e.made) == 0 {
-		return
-	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), removeTime)
-	defer cancel()
-	if _, err := e.remove(ctx); err != nil {
-		e.p.ui.Warn("%s may be left in the store: %v", strings.Join(slices.Sorted(slices.Values(e.made)), ", "), err)
-	}
 }

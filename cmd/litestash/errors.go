@@ -313,6 +313,11 @@ func judgeStore(err error) (verdict, bool) {
 	return verdict{}, false
 }
 
+// wrongServer reports whether something answers that is not the server that was meant.
+func wrongServer(err error) bool {
+	return errors.As(err, new(*tls.CertificateVerificationError)) || errors.Is(err, store.ErrPlainHTTP)
+}
+
 // judgeDisk judges what is about the disks of this host.
 func judgeDisk(err error) (verdict, bool) {
 	switch {
