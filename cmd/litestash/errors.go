@@ -209,7 +209,7 @@ var reasons = []reason{
 	{as[*tls.CertificateVerificationError], exitUnreachable, "if the server has a certificate of your own authority, name that authority's in AWS_CA_BUNDLE"},
 	{is(store.ErrPlainHTTP), exitUnreachable, "the server speaks http: write endpoint=http://.. if it is meant to"},
 	{as[*store.RegionError], exitFailed, "say where the bucket is: --store 's3://BUCKET/PREFIX?region=..', or AWS_REGION"},
-	{anyOf(as[*catalog.SkewError], as[*store.ClockError]), exitRefused, "set this host's clock: snapshots are named after the time"},
+	{clockOff, exitRefused, "set this host's clock: snapshots are named after the time"},
 	{is(errNoVersions), exitRefused, "only a bucket with versions keeps what is deleted or overwritten"},
 	{is(store.ErrCannotLock), exitRefused, "leave --lock-for out, or use a bucket that was made with Object Lock: it cannot be added to a directory or, with most servers, to a bucket later"},
 	{is(store.ErrNoBucket), exitFailed, "make it, mount it, or correct --store: a bucket is s3://bucket/prefix, anything else is a directory"},
@@ -260,4 +260,40 @@ func isNoDatabase(err error) bool {
 // wrongServer reports whether something answers that is not the server that was meant.
 func wrongServer(err error) bool {
 	return as[*tls.CertificateVerificationError](err) || errors.Is(err, store.ErrPlainHTTP)
+}
+
+// clockOff reports whether this host's clock and the store's are too far apart.
+var clockOff = anyOf(as[*catalog.SkewError], as[*store.ClockError])
+
+// turnedAway reports whether the store answers, but not to this.
+var turnedAway = anyOf(as[*store.RegionError], clockOff, is(store.ErrCannotLock), is(store.ErrNoBucket), is(store.ErrDenied))
+
+// unreachable reports whether nothing is wrong but that the store does not answer: later it may, without anybody's help.
+func unreachable(err error) bool {
+	switch {
+	case errors.Is(err, format.ErrDamaged):
+		return false // this is to be told, whether the store answers again or not
+	case wrongServer(err):
+		return true // also if it was to give credentials, so that access was denied
+	case turnedAway(err):
+		return false
+	}
+	return errors.Is(err, store.ErrUnreachable) || errors.Is(err, store.ErrUnknown)
+}
+
+// needsSomebody reports whether an error of a push is about what it was told to do, rights and keys, what the file is,
+// or the clock.
+var needsSomebody = anyOf(
+	as[*store.UsageError], is(store.ErrNoBucket), is(store.ErrDenied), is(store.ErrCannotLock), clockOff,
+	as[*upload.SourceError], as[*upload.UnknownSourceError], as[*upload.PlaintextError], as[*seal.LockedError],
+	is(snapshot.ErrNotDatabase), is(snapshot.ErrHotJournal), is(snapshot.ErrNetworkFS),
+)
+
+// fatal reports whether a push fails in the same way until somebody changes something. Where the store is damaged it may
+// as well, but whoever pushes goes on: snapshots are wanted more than ever then.
+func fatal(err error) bool {
+	if errors.Is(err, format.ErrDamaged) || unreachable(err) {
+		return errors.Is(err, store.ErrNoBucket)
+	}
+	return needsSomebody(err)
 }

@@ -122,8 +122,8 @@ func (u *pulse) pushed(database string, err error) {
 		return
 	}
 	u.unwell[database] = true
-	if code := judge(err).code; code != exitUnreachable {
-		u.tell(code)
+	if !unreachable(err) {
+		u.tell(judge(err).code)
 	}
 }
 

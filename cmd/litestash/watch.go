@@ -91,15 +91,7 @@ func (p *program) watchOptions(c *cli.Context) (opts watch.Options, err error) {
 	if opts.StopTimeout, err = parsePositive(c, "stop-timeout"); err != nil {
 		return opts, err
 	}
-	opts.Fatal = func(err error) bool {
-		switch judge(err).code {
-		case exitUsage, exitRefused, exitLockedOut:
-			return true
-		}
-		return errors.Is(err, store.ErrNoBucket)
-	}
-	opts.Down = func(err error) bool { return judge(err).code == exitUnreachable }
-	opts.Logger = p.log
+	opts.Fatal, opts.Down, opts.Logger = fatal, unreachable, p.log
 	return opts, nil
 }
 
