@@ -366,8 +366,10 @@ func pathTimes(database string, path []state.Link) []format.Time {
 	return times
 }
 
-// memoryBase is the pages of the snapshot that was the first of its span.
-type memoryBase struct {
+// A Base has the pages that a delta leaves out: those of the snapshot that was the first of its span. It also knows
+// what the newest snapshot holds, by what is remembered. It is a base as the package snapshot wants it, where its
+// methods are told of; they may be called concurrently.
+type Base struct {
 	m     *state.Memory
 	facts *state.Facts // as they were when the push was planned
 	since state.Span
@@ -375,8 +377,8 @@ type memoryBase struct {
 }
 
 // newBase returns the base of a push that was planned on facts.
-func (p *Push) newBase(facts *state.Facts, since state.Span) memoryBase {
-	b := memoryBase{m: p.opts.Memory, facts: facts, since: since}
+func (p *Push) newBase(facts *state.Facts, since state.Span) *Base {
+	b := &Base{m: p.opts.Memory, facts: facts, since: since}
 	if age := p.opts.Now().Sub(facts.Read); age >= 0 && age < p.opts.RereadEvery {
 		b.look = facts.Look
 	}
@@ -385,7 +387,8 @@ func (p *Push) newBase(facts *state.Facts, since state.Span) memoryBase {
 
 var errMemory = errors.New("what is remembered has changed since the push began: another one has used the memory")
 
-func (b memoryBase) Same(first uint32, hashes []format.PageHash, same []bool) error {
+// Same says which pages need not be kept.
+func (b *Base) Same(first uint32, hashes []format.PageHash, same []bool) error {
 	if b.m.Facts() != b.facts {
 		return errMemory
 	}
@@ -395,9 +398,11 @@ func (b memoryBase) Same(first uint32, hashes []format.PageHash, same []bool) er
 	return nil
 }
 
-func (b memoryBase) Since() (look string, pages uint32) { return b.look, b.facts.Pages }
+// Since says what the source looked like at the instant of the newest snapshot, and how many pages that has.
+func (b *Base) Since() (look string, pages uint32) { return b.look, b.facts.Pages }
 
-func (b memoryBase) Newest(first uint32, hashes []format.PageHash, same []bool) error {
+// Newest says what the newest snapshot holds.
+func (b *Base) Newest(first uint32, hashes []format.PageHash, same []bool) error {
 	if b.m.Facts() != b.facts {
 		return errMemory
 	}

@@ -45,7 +45,7 @@ type Options struct {
 
 	// FullEvery is the age of a full at which the next one is stored. 0 is a week.
 	FullEvery time.Duration
-	// RereadEvery is for how long what a base knows of the newest snapshot, see [Base.Since], may stand for
+	// RereadEvery is for how long what a [Base] knows of the newest snapshot may stand for
 	// reading the whole database. 0 is an hour.
 	RereadEvery time.Duration
 	// EvenUnchanged stores a snapshot though it would be the same as the newest one.
@@ -95,26 +95,13 @@ type Image interface {
 	ReadHashes(first uint32, dst []format.PageHash) error
 }
 
-// A Base has the pages that a delta leaves out, and knows what the newest snapshot holds. Its methods may be
-// called concurrently.
-type Base interface {
-	// Same sets same[i] to whether page first+i, whose hash is hashes[i], is the same there.
-	Same(first uint32, hashes []format.PageHash, same []bool) error
-	// Since returns what the source looked like at the instant of the newest snapshot, see [state.Facts], and how
-	// many pages that has. Without a look the source is to be read as a whole.
-	Since() (look string, pages uint32)
-	// Newest fills hashes with those of the newest snapshot's pages from first on, and sets same[i] to whether that
-	// page is the same in the base.
-	Newest(first uint32, hashes []format.PageHash, same []bool) error
-}
-
 // A Push is an upload that the store is ready for. It stores one snapshot and belongs to
 // one goroutine.
 type Push struct {
 	// Salt is what the hashes of the image must be made with.
 	Salt format.Salt
 	// Base has the pages that the image need not hold; nil if it has to be whole.
-	Base Base
+	Base *Base
 
 	st      store.Store
 	opts    Options
@@ -328,7 +315,7 @@ func (p *Push) runs(img Image) ([]format.Run, error) {
 }
 
 // changed returns the pages of img that base does not have, and how many these are.
-func changed(img Image, base Base) (runs []format.Run, carried uint32, err error) {
+func changed(img Image, base *Base) (runs []format.Run, carried uint32, err error) {
 	const most = 1 << 12
 	hashes, same := make([]format.PageHash, most), make([]bool, most)
 	for done := uint32(0); done < img.Pages(); {

@@ -215,9 +215,9 @@ func (u *pusher) takeAndCommit(ctx context.Context, push *upload.Push) (*upload.
 
 func (u *pusher) take(ctx context.Context, push *upload.Push) (*snapshot.Image, error) {
 	opts := u.sn
-	opts.Salt, opts.Base, opts.Copied = push.Salt, push.Base, new(progress.Meter)
-	if u.check != nil {
-		opts.Base = nil // what SQLite is to check has to be whole
+	opts.Salt, opts.Copied = push.Salt, new(progress.Meter)
+	if push.Base != nil && u.check == nil { // what SQLite is to check has to be whole
+		opts.Base = push.Base // not a nil *upload.Base in an interface
 	}
 	stop := u.p.ui.Bar("snapshot "+u.source.name, opts.Copied)
 	defer stop()
