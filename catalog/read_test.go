@@ -20,6 +20,7 @@ import (
 	"github.com/litestash/litestash/store"
 	"github.com/litestash/litestash/store/storetest"
 	"github.com/litestash/litestash/upload"
+	"github.com/litestash/litestash/upload/uploadtest"
 )
 
 // push stores a snapshot of the database app.db and returns it.
@@ -30,16 +31,13 @@ func push(t *testing.T, st store.Store, pageSize int, data []byte) *upload.Resul
 
 func pushTagged(t *testing.T, st store.Store, pageSize int, data []byte, tag string) *upload.Result {
 	t.Helper()
-	p, err := upload.Begin(t.Context(), st, upload.Options{
+	opts := upload.Options{
 		Full:     true,
 		Database: "app.db",
 		Source:   format.Source{Host: "h", Path: "/p"},
 		Tags:     map[string]string{"tag": tag},
-	})
-	if err != nil {
-		t.Fatal(err)
 	}
-	r, err := p.Commit(t.Context(), memimage.New(p.Salt, pageSize, data, time.Now()))
+	r, err := uploadtest.Push(t.Context(), st, opts, pageSize, data, time.Now())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/litestash/litestash/internal/memimage"
 	"github.com/litestash/litestash/store"
 	"github.com/litestash/litestash/upload"
+	"github.com/litestash/litestash/upload/uploadtest"
 )
 
 const (
@@ -38,11 +39,8 @@ func pushes(t *testing.T) (dir string, st store.Store, all []catalog.Snapshot, d
 		if i == 2 {
 			data = append(data, memimage.Text(9, pageSize, 1)...)
 		}
-		p, err := upload.Begin(t.Context(), st, upload.Options{Database: "app.db", Source: format.Source{Host: "h", Path: "/app.db"}})
-		if err != nil {
-			t.Fatal(err)
-		}
-		r, err := p.Commit(t.Context(), memimage.New(p.Salt, pageSize, bytes.Clone(data), time.Now()))
+		opts := upload.Options{Database: "app.db", Source: format.Source{Host: "h", Path: "/app.db"}}
+		r, err := uploadtest.Push(t.Context(), st, opts, pageSize, bytes.Clone(data), time.Now())
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -121,6 +121,7 @@ var fences = []fence{
 	{"testing", []string{"store/storetest"}},
 	{module + "/cmd", nil},
 	{module + "/store/storetest", nil},
+	{module + "/upload/uploadtest", nil},
 }
 
 // mayImport says which other rooms each room may import, as the table in CONTRIBUTING.md does. The

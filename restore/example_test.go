@@ -15,6 +15,7 @@ import (
 	"github.com/litestash/litestash/snapshot"
 	"github.com/litestash/litestash/store"
 	"github.com/litestash/litestash/upload"
+	"github.com/litestash/litestash/upload/uploadtest"
 )
 
 // exampleStore returns a directory with a store that holds a snapshot of the database app.db.
@@ -28,11 +29,8 @@ func exampleStore() (dir string) {
 	if err != nil {
 		log.Fatal(err)
 	}
-	p, err := upload.Begin(ctx, st, upload.Options{Database: "app.db", Source: format.Source{Host: "web1", Path: "/srv/app.db"}})
-	if err != nil {
-		log.Fatal(err)
-	}
-	if _, err := p.Commit(ctx, memimage.New(p.Salt, 4096, memimage.Text(1, 4096, 3), time.Now())); err != nil {
+	opts := upload.Options{Database: "app.db", Source: format.Source{Host: "web1", Path: "/srv/app.db"}}
+	if _, err := uploadtest.Push(ctx, st, opts, 4096, memimage.Text(1, 4096, 3), time.Now()); err != nil {
 		log.Fatal(err)
 	}
 	return dir

@@ -14,20 +14,18 @@ import (
 	"github.com/litestash/litestash/restore"
 	"github.com/litestash/litestash/store"
 	"github.com/litestash/litestash/upload"
+	"github.com/litestash/litestash/upload/uploadtest"
 )
 
 // push stores data as a snapshot of the database.
 func push(t testing.TB, st store.Store, database string, pageSize int, data []byte) *upload.Result {
 	t.Helper()
-	p, err := upload.Begin(t.Context(), st, upload.Options{
+	opts := upload.Options{
 		Database: database,
 		Source:   format.Source{Host: "test", Path: "/" + database},
 		Creator:  "test",
-	})
-	if err != nil {
-		t.Fatal(err)
 	}
-	r, err := p.Commit(t.Context(), memimage.New(p.Salt, pageSize, data, time.Now()))
+	r, err := uploadtest.Push(t.Context(), st, opts, pageSize, data, time.Now())
 	if err != nil {
 		t.Fatal(err)
 	}

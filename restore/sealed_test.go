@@ -19,6 +19,7 @@ import (
 	"github.com/litestash/litestash/seal"
 	"github.com/litestash/litestash/store"
 	"github.com/litestash/litestash/upload"
+	"github.com/litestash/litestash/upload/uploadtest"
 )
 
 // newKey returns both halves of a key.
@@ -40,16 +41,13 @@ func pushChain(t testing.TB, st store.Store, database string, rs *seal.Recipient
 	t.Helper()
 	var all []catalog.Snapshot
 	for i, data := range versions {
-		p, err := upload.Begin(t.Context(), st, upload.Options{
+		opts := upload.Options{
 			Database:   database,
 			Source:     format.Source{Host: "test", Path: "/" + database},
 			Recipients: rs,
 			Identities: ids,
-		})
-		if err != nil {
-			t.Fatal(err)
 		}
-		r, err := p.Commit(t.Context(), memimage.New(p.Salt, 4096, data, time.Now()))
+		r, err := uploadtest.Push(t.Context(), st, opts, 4096, data, time.Now())
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -19,6 +19,7 @@ import (
 	"github.com/litestash/litestash/store"
 	"github.com/litestash/litestash/store/storetest"
 	"github.com/litestash/litestash/upload"
+	"github.com/litestash/litestash/upload/uploadtest"
 )
 
 // A rig is a store with snapshots of one database in it.
@@ -63,25 +64,15 @@ func (r *rig) push() format.Name {
 	r.now = r.now.Add(time.Second)
 	r.data = bytes.Clone(r.data)
 	copy(r.data[512*(1+r.now.Second()%40):], memimage.Noise(uint64(r.now.UnixNano()), 512, 1))
-	p, err := upload.Begin(r.t.Context(), r.st, upload.Options{
-		Database: "app.db", Source: format.Source{Host: "h", Path: "/app.db"}, Now: func() time.Time { return r.now },
-	})
+	opts := upload.Options{Database: "app.db", Source: format.Source{Host: "h", Path: "/app.db"}, Now: func() time.Time { return r.now }}
+	result, err := uploadtest.Push(r.t.Context(), r.st, opts, 512, r.data, r.now)
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	for {
-		result, err := p.Commit(r.t.Context(), memimage.New(p.Salt, 512, r.data, r.now))
-		if errors.Is(err, upload.ErrRetake) {
-			continue
-		}
-		if err != nil {
-			r.t.Fatal(err)
-		}
-		if n := result.Index.Replaces; !n.IsZero() {
-			r.replaced[n] = true
-		}
-		return result.Snapshot.Name
+	if n := result.Index.Replaces; !n.IsZero() {
+		r.replaced[n] = true
 	}
+	return result.Snapshot.Name
 }
 
 func (r *rig) list() []catalog.Snapshot {

@@ -21,6 +21,7 @@ import (
 	"github.com/litestash/litestash/store"
 	"github.com/litestash/litestash/store/storetest"
 	"github.com/litestash/litestash/upload"
+	"github.com/litestash/litestash/upload/uploadtest"
 )
 
 // A history is a store with snapshots of three days, some of them held, proved or announced, which
@@ -104,16 +105,7 @@ func pushAt(t testing.TB, st store.Store, m *state.Memory, data []byte, at time.
 // push pushes data, said to be taken at a time.
 func push(ctx context.Context, st store.Store, opts upload.Options, data []byte, at time.Time) (*upload.Result, error) {
 	opts.Database, opts.Source, opts.Now = "app.db", format.Source{Host: "here", Path: "/app.db"}, func() time.Time { return at }
-	p, err := upload.Begin(ctx, st, opts)
-	if err != nil {
-		return nil, err
-	}
-	for {
-		r, err := p.Commit(ctx, memimage.New(p.Salt, 512, data, at))
-		if !errors.Is(err, upload.ErrRetake) {
-			return r, err
-		}
-	}
+	return uploadtest.Push(ctx, st, opts, 512, data, at)
 }
 
 // copyTo makes a store that holds the history.

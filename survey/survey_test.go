@@ -16,6 +16,7 @@ import (
 	"github.com/litestash/litestash/store/storetest"
 	"github.com/litestash/litestash/survey"
 	"github.com/litestash/litestash/upload"
+	"github.com/litestash/litestash/upload/uploadtest"
 )
 
 // hour is the time n hours after the beginning of these tests.
@@ -222,11 +223,8 @@ func TestStoreOfMany(t *testing.T) {
 	for i := range databases {
 		name := fmt.Sprintf("tenants/%d/app.db", i)
 		for range 2 {
-			p, err := upload.Begin(t.Context(), st, upload.Options{Database: name, Full: true, EvenUnchanged: true, Source: format.Source{Host: "h", Path: name}})
-			if err != nil {
-				t.Fatal(err)
-			}
-			r, err := p.Commit(t.Context(), memimage.New(p.Salt, 512, memimage.Text(1, 512, i+1), time.Now()))
+			opts := upload.Options{Database: name, Full: true, EvenUnchanged: true, Source: format.Source{Host: "h", Path: name}}
+			r, err := uploadtest.Push(t.Context(), st, opts, 512, memimage.Text(1, 512, i+1), time.Now())
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -286,11 +284,8 @@ func TestFaults(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err := upload.Begin(t.Context(), st, upload.Options{Database: "app.db", Source: format.Source{Host: "h", Path: "p"}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	r, err := p.Commit(t.Context(), memimage.New(p.Salt, 512, memimage.Text(1, 512, 9), time.Now()))
+	opts := upload.Options{Database: "app.db", Source: format.Source{Host: "h", Path: "p"}}
+	r, err := uploadtest.Push(t.Context(), st, opts, 512, memimage.Text(1, 512, 9), time.Now())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -25,6 +25,7 @@ import (
 	"github.com/litestash/litestash/store/storetest"
 	"github.com/litestash/litestash/transfer"
 	"github.com/litestash/litestash/upload"
+	"github.com/litestash/litestash/upload/uploadtest"
 )
 
 const database = "tenants/42/app.db"
@@ -66,17 +67,14 @@ func pushHistory(t *testing.T, n, pages int, rs *seal.Recipients, ids *seal.Iden
 		if i > 0 {
 			copy(data[(i%pages)*pageSize:], memimage.Noise(uint64(100+i), pageSize, 1))
 		}
-		p, err := upload.Begin(t.Context(), h.st, upload.Options{
+		opts := upload.Options{
 			Database:   database,
 			Source:     format.Source{Host: "h", Path: "/app.db"},
 			Recipients: rs,
 			Identities: ids,
 			Now:        func() time.Time { return now },
-		})
-		if err != nil {
-			t.Fatal(err)
 		}
-		r, err := p.Commit(t.Context(), memimage.New(p.Salt, pageSize, bytes.Clone(data), now))
+		r, err := uploadtest.Push(t.Context(), h.st, opts, pageSize, bytes.Clone(data), now)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -212,7 +212,7 @@ func unreadable(err error) bool {
 
 // chooseBase decides whether a delta is to be stored, and on what.
 func (p *Push) chooseBase(ctx context.Context, latest *catalog.Snapshot) error {
-	p.Salt = format.NewSalt()
+	p.salt = format.NewSalt()
 	switch {
 	case p.opts.Full:
 		p.why = "it was asked for"
@@ -260,8 +260,8 @@ func (p *Push) chooseBase(ctx context.Context, latest *catalog.Snapshot) error {
 		return nil
 	}
 	parent, since := chooseParent(times, now)
-	p.Base, p.facts, p.why = p.newBase(facts, since), facts, ""
-	p.Salt = facts.Salt
+	p.base, p.facts, p.why = p.newBase(facts, since), facts, ""
+	p.salt = facts.Salt
 	p.path = facts.Path[:parent+1]
 	p.warnOfOthers()
 	return nil
@@ -303,8 +303,8 @@ func (p *Push) wantsFull(facts *state.Facts, times []format.Time, now format.Tim
 
 // makeFull turns p into a push of a full.
 func (p *Push) makeFull(why string) {
-	p.Base, p.path, p.why = nil, nil, why
-	p.Salt = format.NewSalt()
+	p.base, p.path, p.why = nil, nil, why
+	p.salt = format.NewSalt()
 }
 
 // rebuild makes the memory anew from what the store holds. One that cannot be written, as on a full disk, is

@@ -15,6 +15,7 @@ import (
 	"github.com/litestash/litestash/store"
 	"github.com/litestash/litestash/store/storetest"
 	"github.com/litestash/litestash/upload"
+	"github.com/litestash/litestash/upload/uploadtest"
 )
 
 // A series pushes one version after the other within one second of one minute, each upon the one before
@@ -59,11 +60,13 @@ func (s *series) tryPush() (*upload.Result, error) {
 		s.t.Fatal(err)
 	}
 	r, err := p.Unchanged(s.t.Context())
-	for r == nil && (err == nil || errors.Is(err, upload.ErrRetake)) {
-		img := memimage.New(p.Salt, s.page, s.data[0], s.now)
-		img.Looks = s.opts.Look
-		s.images++
-		r, err = p.Commit(s.t.Context(), img)
+	if r == nil && err == nil {
+		r, err = p.Commit(s.t.Context(), func(salt format.Salt, _ *upload.Base) (upload.Image, error) {
+			img := memimage.New(salt, s.page, s.data[0], s.now)
+			img.Looks = s.opts.Look
+			s.images++
+			return img, nil
+		})
 	}
 	if r != nil {
 		s.data, s.last = s.data[1:], &r.Snapshot
@@ -118,7 +121,7 @@ func TestLookAtOnce(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r, err := p.Commit(ctx, memimage.New(p.Salt, s.page, s.data[0], s.now))
+	r, err := p.Commit(ctx, uploadtest.Take(s.page, s.data[0], s.now))
 	if err != nil || len(r.Index.Chain) != others || !g.Gathered() {
 		t.Errorf("enough at once: %v, %+v, %v", g.Gathered(), r, err)
 	}

@@ -3,7 +3,6 @@ package upload_test
 import (
 	"bytes"
 	"crypto/sha256"
-	"errors"
 	"flag"
 	"fmt"
 	"log/slog"
@@ -153,12 +152,11 @@ func (w *walk) push() {
 		w.unread++
 	}
 	if r == nil && err == nil {
-		err = upload.ErrRetake
-	}
-	for errors.Is(err, upload.ErrRetake) {
-		img := memimage.New(p.Salt, w.pageSize, w.data, w.now)
-		img.Looks = w.look()
-		r, err = p.Commit(w.t.Context(), img)
+		r, err = p.Commit(w.t.Context(), func(salt format.Salt, _ *upload.Base) (upload.Image, error) {
+			img := memimage.New(salt, w.pageSize, w.data, w.now)
+			img.Looks = w.look()
+			return img, nil
+		})
 	}
 	if err != nil {
 		w.t.Fatal(err)

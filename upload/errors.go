@@ -1,17 +1,12 @@
 package upload
 
 import (
-	"errors"
 	"fmt"
 
 	"github.com/litestash/litestash/catalog"
 	"github.com/litestash/litestash/format"
 	"github.com/litestash/litestash/seal"
 )
-
-// ErrRetake is what [Push.Commit] returns when the image that it was given cannot be used: it is to
-// be taken again, with what the Push says by then.
-var ErrRetake = errors.New("the image has to be taken again")
 
 // A SourceError says that the newest snapshot under a name was taken of another file.
 type SourceError struct {

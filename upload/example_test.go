@@ -46,12 +46,22 @@ func ExampleBegin() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	img, err := snapshot.Take(ctx, path, snapshot.Options{Salt: push.Salt})
-	if err != nil {
-		log.Fatal(err)
+	var images []*snapshot.Image // one, unless what the first would rest on vanishes meanwhile
+	result, err := push.Commit(ctx, func(salt format.Salt, base *upload.Base) (upload.Image, error) {
+		opts := snapshot.Options{Salt: salt}
+		if base != nil {
+			opts.Base = base // not a nil *upload.Base in an interface
+		}
+		img, err := snapshot.Take(ctx, path, opts)
+		if err != nil {
+			return nil, err
+		}
+		images = append(images, img)
+		return img, nil
+	})
+	for _, img := range images {
+		img.Close()
 	}
-	defer img.Close()
-	result, err := push.Commit(ctx, img)
 	if err != nil {
 		log.Fatal(err)
 	}

@@ -18,6 +18,7 @@ import (
 	"github.com/litestash/litestash/store"
 	"github.com/litestash/litestash/store/storetest"
 	"github.com/litestash/litestash/upload"
+	"github.com/litestash/litestash/upload/uploadtest"
 )
 
 // TestFaults lets every call of the store go wrong in every way during a push, and pushes again.
@@ -105,9 +106,12 @@ func TestCancel(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		img := cancelImage{memimage.New(p.Salt, pageSize, data, time.Now()), r.Int64N(pageSize * pages), func() { cancel(cause) }}
-		if _, err := p.Commit(ctx, img); !errors.Is(err, cause) && !errors.Is(err, context.Canceled) {
-			t.Errorf("cancelled at byte %d: %v", img.at, err)
+		at := r.Int64N(pageSize * pages)
+		_, err = p.Commit(ctx, func(salt format.Salt, _ *upload.Base) (upload.Image, error) {
+			return cancelImage{memimage.New(salt, pageSize, data, time.Now()), at, func() { cancel(cause) }}, nil
+		})
+		if !errors.Is(err, cause) && !errors.Is(err, context.Canceled) {
+			t.Errorf("cancelled at byte %d: %v", at, err)
 		}
 		checkEmpty(t, st)
 	}
@@ -211,7 +215,7 @@ func TestTwoAtOnce(t *testing.T) {
 		pushes = append(pushes, p)
 	}
 	for i, p := range pushes {
-		if _, err := p.Commit(t.Context(), memimage.New(p.Salt, 512, images[i], taken)); err != nil {
+		if _, err := p.Commit(t.Context(), uploadtest.Take(512, images[i], taken)); err != nil {
 			t.Fatal(err)
 		}
 	}

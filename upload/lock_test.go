@@ -19,6 +19,7 @@ import (
 	"github.com/litestash/litestash/state"
 	"github.com/litestash/litestash/store"
 	"github.com/litestash/litestash/upload"
+	"github.com/litestash/litestash/upload/uploadtest"
 )
 
 // A locking store remembers locks, and checks that nothing is created before what it rests on is locked for
@@ -148,16 +149,11 @@ func (s *lockedSeries) try() (*upload.Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	for {
-		r, err := p.Commit(s.t.Context(), memimage.New(p.Salt, 4096, s.data, s.now))
-		if errors.Is(err, upload.ErrRetake) {
-			continue
-		}
-		if err == nil {
-			s.last = &r.Snapshot
-		}
-		return r, err
+	r, err := p.Commit(s.t.Context(), uploadtest.Take(4096, s.data, s.now))
+	if err == nil {
+		s.last = &r.Snapshot
 	}
+	return r, err
 }
 
 // TestLocks pushes a minute of one snapshot a second and over midnight: until then no lock has to be extended,

@@ -19,6 +19,7 @@ import (
 	"github.com/litestash/litestash/store"
 	"github.com/litestash/litestash/store/storetest"
 	"github.com/litestash/litestash/upload"
+	"github.com/litestash/litestash/upload/uploadtest"
 )
 
 // begin plans a push; without a memory it has to ask the store.
@@ -31,18 +32,14 @@ func begin(t *testing.T, st store.Store, m *state.Memory) *upload.Push {
 	return p
 }
 
-// commit stores data, and takes it again as often as it has to.
+// commit stores data.
 func commit(t *testing.T, p *upload.Push, data []byte, taken time.Time) *upload.Result {
 	t.Helper()
-	for {
-		r, err := p.Commit(t.Context(), memimage.New(p.Salt, 4096, data, taken))
-		if err == nil {
-			return r
-		}
-		if !errors.Is(err, upload.ErrRetake) {
-			t.Fatal(err)
-		}
+	r, err := p.Commit(t.Context(), uploadtest.Take(4096, data, taken))
+	if err != nil {
+		t.Fatal(err)
 	}
+	return r
 }
 
 // newMemory returns a memory that ends with the test.
@@ -106,7 +103,7 @@ func TestCutShortWithoutMemory(t *testing.T) {
 		t.Fatal(err)
 	}
 	p := begin(t, st, nil)
-	r, err := p.Commit(t.Context(), memimage.New(p.Salt, 4096, data[2], time.Now()))
+	r, err := p.Commit(t.Context(), uploadtest.Take(4096, data[2], time.Now()))
 	if _, told := errors.AsType[*upload.DecayError](err); !told {
 		t.Fatalf("the damage was not told: %v", err)
 	}
@@ -183,7 +180,7 @@ func TestMemoryOfTwo(t *testing.T) {
 	commit(t, begin(t, st, m), data[0], time.Now())
 	one, two := begin(t, st, m), begin(t, st, m)
 	commit(t, one, data[2], time.Now())
-	if r, err := two.Commit(t.Context(), memimage.New(two.Salt, 4096, data[2], time.Now())); err == nil {
+	if r, err := two.Commit(t.Context(), uploadtest.Take(4096, data[2], time.Now())); err == nil {
 		_, verr := restore.Verify(t.Context(), st, r.Snapshot, restore.Options{})
 		t.Errorf("%v was stored: %v", r.Snapshot.Key, verr)
 	}
@@ -225,7 +222,7 @@ func failDelta(t *testing.T, step storetest.Step, remembers bool, data [][]byte)
 	p, err := upload.Begin(ctx, s, upload.Options{Database: "app.db", Source: here, Memory: m})
 	var r *upload.Result
 	if err == nil {
-		r, err = p.Commit(ctx, memimage.New(p.Salt, 4096, data[2], time.Now()))
+		r, err = p.Commit(ctx, uploadtest.Take(4096, data[2], time.Now()))
 	}
 	hit := s.Hit() > 0
 	if hit == (err == nil) {
@@ -286,7 +283,7 @@ func TestPrunedMidway(t *testing.T) {
 			doomed = []catalog.Snapshot{there[1], there[0]}
 		}
 		p := begin(t, &prunedMidway{st, doomed}, nil)
-		r, err := p.Commit(t.Context(), memimage.New(p.Salt, 4096, all[2], time.Now()))
+		r, err := p.Commit(t.Context(), uploadtest.Take(4096, all[2], time.Now()))
 		damaged := errors.As(err, new(*upload.DecayError))
 		if r == nil || damaged == whole || err != nil && !damaged {
 			t.Errorf("%d go: %v, %v", len(doomed), r, err)

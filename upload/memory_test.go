@@ -64,7 +64,7 @@ func TestMemory(t *testing.T) {
 			t.Fatal(err)
 		}
 		stop := watchHeap()
-		_, err = p.Commit(t.Context(), largeImage{pages})
+		_, err = p.Commit(t.Context(), func(format.Salt, *upload.Base) (upload.Image, error) { return largeImage{pages}, nil })
 		peak := stop()
 		if err != nil {
 			t.Fatal(err)

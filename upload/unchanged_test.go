@@ -27,18 +27,15 @@ func TestUnchanged(t *testing.T) {
 	commit := func(data []byte, before, inside string) *upload.Result {
 		t.Helper()
 		p := beginPush(t, st, upload.Options{Look: before, Memory: memory})
-		for {
-			img := memimage.New(p.Salt, 512, data, time.Now())
+		r, err := p.Commit(t.Context(), func(salt format.Salt, _ *upload.Base) (upload.Image, error) {
+			img := memimage.New(salt, 512, data, time.Now())
 			img.Looks = inside
-			r, err := p.Commit(t.Context(), img)
-			if errors.Is(err, upload.ErrRetake) {
-				continue
-			}
-			if err != nil {
-				t.Fatal(err)
-			}
-			return r
+			return img, nil
+		})
+		if err != nil {
+			t.Fatal(err)
 		}
+		return r
 	}
 	// unchanged asks about a source with a look.
 	unchanged := func(opts upload.Options) *upload.Result {
@@ -92,8 +89,8 @@ func TestUnchanged(t *testing.T) {
 		t.Fatal(err)
 	}
 	r, err := p.Unchanged(t.Context())
-	if r != nil || err != nil || p.Base != nil {
-		t.Errorf("with its object gone: %+v, %v, base %v", r, err, p.Base)
+	if base, _ := planned(t, p); r != nil || err != nil || base != nil {
+		t.Errorf("with its object gone: %+v, %v, base %v", r, err, base)
 	}
 }
 
@@ -148,6 +145,20 @@ func TestHeartbeat(t *testing.T) {
 	}
 }
 
+// planned returns what an image for a push is to be taken with.
+func planned(t *testing.T, p *upload.Push) (base *upload.Base, salt format.Salt) {
+	t.Helper()
+	enough := errors.New("that was all")
+	_, err := p.Commit(t.Context(), func(s format.Salt, b *upload.Base) (upload.Image, error) {
+		base, salt = b, s
+		return nil, enough
+	})
+	if err != enough {
+		t.Fatal(err)
+	}
+	return base, salt
+}
+
 func beginPush(t *testing.T, st store.Store, opts upload.Options) *upload.Push {
 	t.Helper()
 	opts.Database, opts.Source = "app.db", here
@@ -179,25 +190,28 @@ func TestReread(t *testing.T) {
 			data = bytes.Clone(data)
 			data[5*512+len(look)] ^= 1
 		}
-		img := memimage.New(p.Salt, 512, data, now)
-		img.Looks, img.Followed = look, followed
-		if _, err := p.Commit(t.Context(), img); err != nil {
+		_, err := p.Commit(t.Context(), func(salt format.Salt, _ *upload.Base) (upload.Image, error) {
+			img := memimage.New(salt, 512, data, now)
+			img.Looks, img.Followed = look, followed
+			return img, nil
+		})
+		if err != nil {
 			t.Fatal(err)
 		}
 	}
 	want := func(look string) {
 		t.Helper()
-		p := begin()
-		got, pages := p.Base.Since()
+		base, salt := planned(t, begin())
+		got, pages := base.Since()
 		if got != look || pages != 100 {
 			t.Errorf("it is followed since %q, with %d pages, want %q", got, pages, look)
 		}
-		hashes, same, all := make([]format.PageHash, 100), make([]bool, 100), memimage.New(p.Salt, 512, data, now)
+		hashes, same, all := make([]format.PageHash, 100), make([]bool, 100), memimage.New(salt, 512, data, now)
 		known := make([]format.PageHash, 100)
-		if err := p.Base.Newest(1, hashes, same); err != nil || all.ReadHashes(1, known) != nil || !slices.Equal(hashes, known) || !same[0] {
+		if err := base.Newest(1, hashes, same); err != nil || all.ReadHashes(1, known) != nil || !slices.Equal(hashes, known) || !same[0] {
 			t.Errorf("what is remembered of the pages are not the hashes (%v)", err)
 		}
-		if err := p.Base.Newest(2, hashes, same); err == nil {
+		if err := base.Newest(2, hashes, same); err == nil {
 			t.Error("a page is remembered that is not there")
 		}
 	}

@@ -98,11 +98,6 @@ type Image interface {
 // A Push is an upload that the store is ready for. It stores one snapshot and belongs to
 // one goroutine.
 type Push struct {
-	// Salt is what the hashes of the image must be made with.
-	Salt format.Salt
-	// Base has the pages that the image need not hold; nil if it has to be whole.
-	Base *Base
-
 	st      store.Store
 	opts    Options
 	log     *slog.Logger
@@ -113,7 +108,9 @@ type Push struct {
 	facts   *state.Facts      // of the memory, that a delta was planned on
 	locker  store.Locker      // nil if nothing is to be locked
 
-	stored   format.Name  // what this push has stored last
+	stored   format.Name // what this push has stored last
+	salt     format.Salt
+	base     *Base        // nil for a full
 	why      string       // it is a full; empty for a delta
 	path     []state.Link // what a delta rests on, its parent last
 	replaces format.Name
@@ -185,7 +182,7 @@ func (p *Push) checkClock(ctx context.Context) error {
 // Unchanged returns the newest snapshot if the source looks as it did when that was taken, so that
 // no image has to be taken; otherwise nil.
 func (p *Push) Unchanged(ctx context.Context) (*Result, error) {
-	if !p.trusted || p.Base == nil || p.opts.Look == "" || p.opts.Look != p.opts.Memory.Facts().Look || !p.mayLeaveOut() {
+	if !p.trusted || p.base == nil || p.opts.Look == "" || p.opts.Look != p.opts.Memory.Facts().Look || !p.mayLeaveOut() {
 		return nil, nil
 	}
 	return p.confirmUnchanged(ctx)
@@ -215,32 +212,44 @@ func (p *Push) confirmUnchanged(ctx context.Context) (*Result, error) {
 	return &Result{Snapshot: *p.newest, Root: facts.Newest().Root, Size: size, Pages: facts.Pages, Lock: lock}, nil
 }
 
-// Commit stores img and returns when the store has confirmed it, and all that it rests on. It
-// returns [ErrRetake] if that has to be another snapshot than was planned: img is to be closed,
-// another to be taken with the Salt and Base that p has then, and Commit to be called again.
+// Commit stores the image that take takes, and returns when the store has confirmed it, and all that it rests on.
+// The hashes of the image are to be made with the salt. The pages that are the same in the base need not be in it;
+// without a base it is to be whole.
+//
+// It calls take again if what it stores has to be another snapshot than was planned: the image before is of no use
+// then, and the last one once Commit has returned. An error of take
+// is returned as it is.
 //
 // A [LostError] or a [DecayError] comes with a result: the snapshot is stored, but the store has lost
 // or damaged another. It comes with any other error as well: if what became of this snapshot is not known, the next
 // push may find it there, and nothing amiss.
-func (p *Push) Commit(ctx context.Context, img Image) (*Result, error) {
-	r, err := p.commit(ctx, img)
-	if err == ErrRetake {
-		return nil, err
+func (p *Push) Commit(ctx context.Context, take func(format.Salt, *Base) (Image, error)) (*Result, error) {
+	for {
+		img, err := take(p.salt, p.base)
+		if err != nil {
+			return nil, err
+		}
+		if r, err := p.commit(ctx, img); err != errRetake {
+			return r, errors.Join(err, p.trouble)
+		}
 	}
-	return r, errors.Join(err, p.trouble)
 }
 
+// errRetake means that the image cannot be used for what p is by now.
+var errRetake = errors.New("the image has to be taken again")
+
+// commit stores img, or returns [errRetake].
 func (p *Push) commit(ctx context.Context, img Image) (*Result, error) {
-	if p.Base != nil && p.opts.Memory.Facts() != p.facts {
+	if p.base != nil && p.opts.Memory.Facts() != p.facts {
 		return nil, errMemory
 	}
-	if p.Base != nil && p.newestIs(img) && p.mayLeaveOut() {
+	if p.base != nil && p.newestIs(img) && p.mayLeaveOut() {
 		r, err := p.confirmUnchanged(ctx)
 		switch {
 		case err != nil:
 			return nil, err
 		case r == nil:
-			return nil, ErrRetake
+			return nil, errRetake
 		}
 		p.noteLook(img)
 		return r, nil
@@ -257,7 +266,7 @@ func (p *Push) commit(ctx context.Context, img Image) (*Result, error) {
 	}
 	if trouble != "" {
 		p.makeFull(trouble)
-		return nil, ErrRetake
+		return nil, errRetake
 	}
 	x := p.index(img, runs)
 	o, err := p.create(ctx, x, img, runs, lock)
@@ -273,7 +282,7 @@ func (p *Push) commit(ctx context.Context, img Image) (*Result, error) {
 		if trouble != "" {
 			p.makeFull(trouble)
 			p.replaces = x.Snapshot
-			return nil, ErrRetake
+			return nil, errRetake
 		}
 	}
 	p.remember(x, o, img, lock)
@@ -292,10 +301,10 @@ func (p *Push) runs(img Image) ([]format.Run, error) {
 	if img.Pages() == 0 {
 		all = nil
 	}
-	if p.Base == nil {
+	if p.base == nil {
 		return all, nil
 	}
-	runs, carried, err := changed(img, p.Base)
+	runs, carried, err := changed(img, p.base)
 	if err != nil {
 		return nil, err
 	}
@@ -311,7 +320,7 @@ func (p *Push) runs(img Image) ([]format.Run, error) {
 	default:
 		return runs, nil
 	}
-	return nil, ErrRetake
+	return nil, errRetake
 }
 
 // changed returns the pages of img that base does not have, and how many these are.
@@ -358,7 +367,7 @@ func (p *Push) index(img Image, runs []format.Run) *format.Index {
 			PageSize: img.PageSize(),
 			Pages:    img.Pages(),
 		},
-		Salt:     p.Salt,
+		Salt:     p.salt,
 		Root:     img.Root(),
 		Replaces: p.replaces,
 		Source:   p.opts.Source,
@@ -368,7 +377,7 @@ func (p *Push) index(img Image, runs []format.Run) *format.Index {
 	for _, r := range runs {
 		x.Carried += r.Count
 	}
-	if p.Base != nil {
+	if p.base != nil {
 		parent := p.path[len(p.path)-1]
 		x.Parent, x.ParentRoot = parent.In(x.Database).Name, &parent.Root
 		for _, l := range p.path {
@@ -463,7 +472,7 @@ func (p *Push) remember(x *format.Index, o store.Object, img Image, lock store.L
 	}
 	facts := &state.Facts{
 		Path:     append(p.path[:len(p.path):len(p.path)], link),
-		Salt:     p.Salt,
+		Salt:     p.salt,
 		PageSize: x.PageSize,
 		Pages:    x.Pages,
 		Look:     img.Look(),

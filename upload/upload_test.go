@@ -22,6 +22,7 @@ import (
 	"github.com/litestash/litestash/restore"
 	"github.com/litestash/litestash/store"
 	"github.com/litestash/litestash/upload"
+	"github.com/litestash/litestash/upload/uploadtest"
 )
 
 func openDir(t testing.TB) *store.Dir {
@@ -44,11 +45,7 @@ func push(ctx context.Context, st store.Store, opts upload.Options, pageSize int
 		opts.Source = here
 	}
 	opts.Full = true // deltas have tests of their own
-	p, err := upload.Begin(ctx, st, opts)
-	if err != nil {
-		return nil, err
-	}
-	return p.Commit(ctx, memimage.New(p.Salt, pageSize, data, taken))
+	return uploadtest.Push(ctx, st, opts, pageSize, data, taken)
 }
 
 // mustPush uploads a small database and expects no error.
@@ -352,8 +349,10 @@ func TestBrokenImage(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		img := memimage.New(p.Salt, pageSize, data, time.Now())
-		if _, err := p.Commit(t.Context(), brokenImage{img, broken, c.bytes, c.pages}); !errors.Is(err, broken) {
+		_, err = p.Commit(t.Context(), func(salt format.Salt, _ *upload.Base) (upload.Image, error) {
+			return brokenImage{memimage.New(salt, pageSize, data, time.Now()), broken, c.bytes, c.pages}, nil
+		})
+		if !errors.Is(err, broken) {
 			t.Errorf("readable up to byte %d and hash %d: got %v", c.bytes, c.pages, err)
 		}
 		checkEmpty(t, st)

@@ -116,12 +116,10 @@ func (h *history) push(ctx context.Context) (*pushed, error) {
 	if err != nil {
 		return nil, err
 	}
-	h.img.hashWith(p.Salt)
-	r, err := p.Commit(ctx, h.img)
-	for errors.Is(err, upload.ErrRetake) {
-		h.img.hashWith(p.Salt)
-		r, err = p.Commit(ctx, h.img)
-	}
+	r, err := p.Commit(ctx, func(salt format.Salt, _ *upload.Base) (upload.Image, error) {
+		h.img.hashWith(salt)
+		return h.img, nil
+	})
 	if err != nil {
 		return nil, err
 	}

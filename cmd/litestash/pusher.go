@@ -195,29 +195,35 @@ func (u *pusher) push(ctx context.Context) (*upload.Result, snapshot.Stats, erro
 
 // takeAndCommit takes images until one is stored.
 func (u *pusher) takeAndCommit(ctx context.Context, push *upload.Push) (*upload.Result, snapshot.Stats, error) {
-	for {
-		img, err := u.take(ctx, push)
-		if err != nil {
-			return nil, snapshot.Stats{}, err
-		}
-		stop := u.p.ui.Bar("upload "+u.source.name, u.up.Meter)
-		result, err := push.Commit(ctx, img)
+	var img *snapshot.Image // the last one
+	stop := func() {}       // its bar
+	end := func() {
 		stop()
-		if result != nil {
-			err = errors.Join(err, u.checkImage(ctx, img, result))
-		}
-		img.Close() // temporary files without a name
-		if !errors.Is(err, upload.ErrRetake) {
-			return result, img.Stats(), err
+		if img != nil {
+			img.Close() // temporary files without a name
 		}
 	}
+	defer end()
+	result, err := push.Commit(ctx, func(salt format.Salt, base *upload.Base) (_ upload.Image, err error) {
+		end()
+		if img, err = u.take(ctx, salt, base); err != nil {
+			return nil, err
+		}
+		stop = u.p.ui.Bar("upload "+u.source.name, u.up.Meter)
+		return img, nil
+	})
+	stop()
+	if result == nil {
+		return nil, snapshot.Stats{}, err
+	}
+	return result, img.Stats(), errors.Join(err, u.checkImage(ctx, img, result))
 }
 
-func (u *pusher) take(ctx context.Context, push *upload.Push) (*snapshot.Image, error) {
+func (u *pusher) take(ctx context.Context, salt format.Salt, base *upload.Base) (*snapshot.Image, error) {
 	opts := u.sn
-	opts.Salt, opts.Copied = push.Salt, new(progress.Meter)
-	if push.Base != nil && u.check == nil { // what SQLite is to check has to be whole
-		opts.Base = push.Base // not a nil *upload.Base in an interface
+	opts.Salt, opts.Copied = salt, new(progress.Meter)
+	if base != nil && u.check == nil { // what SQLite is to check has to be whole
+		opts.Base = base // not a nil *upload.Base in an interface
 	}
 	stop := u.p.ui.Bar("snapshot "+u.source.name, opts.Copied)
 	defer stop()

@@ -260,10 +260,12 @@ func scriptPushAt(ts *testscript.TestScript, neg bool, args []string) {
 		Now:      func() time.Time { return at },
 	})
 	ts.Check(err)
-	img, err := snapshot.Take(ctx, path, snapshot.Options{Salt: push.Salt})
-	ts.Check(err)
-	defer img.Close()
-	result, err := push.Commit(ctx, &oldImage{img, at})
+	result, err := push.Commit(ctx, func(salt format.Salt, _ *upload.Base) (upload.Image, error) {
+		img, err := snapshot.Take(ctx, path, snapshot.Options{Salt: salt})
+		ts.Check(err)
+		ts.Defer(func() { img.Close() })
+		return &oldImage{img, at}, nil
+	})
 	ts.Check(err)
 	fmt.Fprintln(ts.Stdout(), result.Snapshot.Name)
 }
