@@ -66,6 +66,9 @@ func (r *rig) push() format.Name {
 	copy(r.data[512*(1+r.now.Second()%40):], memimage.Noise(uint64(r.now.UnixNano()), 512, 1))
 	opts := upload.Options{Database: "app.db", Source: format.Source{Host: "h", Path: "/app.db"}, Now: func() time.Time { return r.now }}
 	result, err := uploadtest.Push(r.t.Context(), r.st, opts, 512, r.data, r.now)
+	if err == nil {
+		err = result.Damage
+	}
 	if err != nil {
 		r.t.Fatal(err)
 	}

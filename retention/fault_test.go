@@ -102,10 +102,14 @@ func pushAt(t testing.TB, st store.Store, m *state.Memory, data []byte, at time.
 	return r
 }
 
-// push pushes data, said to be taken at a time.
+// push pushes data, said to be taken at a time. Damage of another snapshot is an error, with the result.
 func push(ctx context.Context, st store.Store, opts upload.Options, data []byte, at time.Time) (*upload.Result, error) {
 	opts.Database, opts.Source, opts.Now = "app.db", format.Source{Host: "here", Path: "/app.db"}, func() time.Time { return at }
-	return uploadtest.Push(ctx, st, opts, 512, data, at)
+	r, err := uploadtest.Push(ctx, st, opts, 512, data, at)
+	if err == nil {
+		err = r.Damage
+	}
+	return r, err
 }
 
 // copyTo makes a store that holds the history.

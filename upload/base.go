@@ -81,7 +81,7 @@ func (p *Push) checkMemory() {
 	case p.newest != nil && p.newest.Base() == key:
 		p.trusted = isOurs(p.newest.Object, facts.Newest())
 	case (p.newest == nil || p.newest.Base() < key) && !p.opts.Memory.Forgotten():
-		p.trouble = &LostError{p.opts.Database, key}
+		p.damage = &LostError{p.opts.Database, key}
 	}
 }
 
@@ -97,7 +97,7 @@ func (p *Push) checkPlain() error {
 		return nil
 	}
 	newest := p.newest
-	if lost, ok := errors.AsType[*LostError](p.trouble); ok {
+	if lost, ok := errors.AsType[*LostError](p.damage); ok {
 		newest = &catalog.Snapshot{Key: format.Link{Key: lost.Key}.In(p.opts.Database)}
 	}
 	if newest == nil || !newest.Encrypted {
@@ -200,8 +200,8 @@ func (p *Push) locked(newest catalog.Snapshot, err *seal.LockedError) error {
 // decayed notes the damage that err tells of, if it does and nothing worse is known. That a later
 // version wrote a snapshot or somebody deletes it meanwhile is none.
 func (p *Push) decayed(err error) {
-	if p.trouble == nil && errors.Is(err, format.ErrDamaged) {
-		p.trouble = &DecayError{p.opts.Database, err}
+	if p.damage == nil && errors.Is(err, format.ErrDamaged) {
+		p.damage = &DecayError{p.opts.Database, err}
 	}
 }
 
@@ -217,7 +217,7 @@ func (p *Push) chooseBase(ctx context.Context, latest *catalog.Snapshot) error {
 	case p.opts.Full:
 		p.why = "it was asked for"
 		return nil
-	case errors.As(p.trouble, new(*LostError)):
+	case errors.As(p.damage, new(*LostError)):
 		p.why = "the store has lost the newest snapshot"
 		return nil
 	case p.opts.Recipients == nil && p.newest != nil && p.newest.Encrypted:

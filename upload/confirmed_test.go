@@ -61,12 +61,12 @@ func (s *series) tryPush() (*upload.Result, error) {
 	}
 	r, err := p.Unchanged(s.t.Context())
 	if r == nil && err == nil {
-		r, err = p.Commit(s.t.Context(), func(salt format.Salt, _ *upload.Base) (upload.Image, error) {
+		r, err = told(p.Commit(s.t.Context(), func(salt format.Salt, _ *upload.Base) (upload.Image, error) {
 			img := memimage.New(salt, s.page, s.data[0], s.now)
 			img.Looks = s.opts.Look
 			s.images++
 			return img, nil
-		})
+		}))
 	}
 	if r != nil {
 		s.data, s.last = s.data[1:], &r.Snapshot
@@ -121,7 +121,7 @@ func TestLookAtOnce(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r, err := p.Commit(ctx, uploadtest.Take(s.page, s.data[0], s.now))
+	r, err := told(p.Commit(ctx, uploadtest.Take(s.page, s.data[0], s.now)))
 	if err != nil || len(r.Index.Chain) != others || !g.Gathered() {
 		t.Errorf("enough at once: %v, %+v, %v", g.Gathered(), r, err)
 	}

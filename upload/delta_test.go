@@ -152,11 +152,11 @@ func (w *walk) push() {
 		w.unread++
 	}
 	if r == nil && err == nil {
-		r, err = p.Commit(w.t.Context(), func(salt format.Salt, _ *upload.Base) (upload.Image, error) {
+		r, err = told(p.Commit(w.t.Context(), func(salt format.Salt, _ *upload.Base) (upload.Image, error) {
 			img := memimage.New(salt, w.pageSize, w.data, w.now)
 			img.Looks = w.look()
 			return img, nil
-		})
+		}))
 	}
 	if err != nil {
 		w.t.Fatal(err)

@@ -149,7 +149,7 @@ func (s *lockedSeries) try() (*upload.Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	r, err := p.Commit(s.t.Context(), uploadtest.Take(4096, s.data, s.now))
+	r, err := told(p.Commit(s.t.Context(), uploadtest.Take(4096, s.data, s.now)))
 	if err == nil {
 		s.last = &r.Snapshot
 	}

@@ -63,7 +63,7 @@ func (p *Push) missNewest(ctx context.Context) error {
 	}
 	newer := func(s catalog.Snapshot) bool { return s.Name != p.stored && s.Name.Compare(p.newest.Name) > 0 }
 	if !slices.ContainsFunc(found, newer) && !p.opts.Memory.Forgotten() {
-		p.trouble = &LostError{p.opts.Database, p.newest.Base()}
+		p.damage = &LostError{p.opts.Database, p.newest.Base()}
 	}
 	return nil
 }

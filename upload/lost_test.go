@@ -35,7 +35,7 @@ func begin(t *testing.T, st store.Store, m *state.Memory) *upload.Push {
 // commit stores data.
 func commit(t *testing.T, p *upload.Push, data []byte, taken time.Time) *upload.Result {
 	t.Helper()
-	r, err := p.Commit(t.Context(), uploadtest.Take(4096, data, taken))
+	r, err := told(p.Commit(t.Context(), uploadtest.Take(4096, data, taken)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -103,7 +103,7 @@ func TestCutShortWithoutMemory(t *testing.T) {
 		t.Fatal(err)
 	}
 	p := begin(t, st, nil)
-	r, err := p.Commit(t.Context(), uploadtest.Take(4096, data[2], time.Now()))
+	r, err := told(p.Commit(t.Context(), uploadtest.Take(4096, data[2], time.Now())))
 	if _, told := errors.AsType[*upload.DecayError](err); !told {
 		t.Fatalf("the damage was not told: %v", err)
 	}
@@ -222,7 +222,7 @@ func failDelta(t *testing.T, step storetest.Step, remembers bool, data [][]byte)
 	p, err := upload.Begin(ctx, s, upload.Options{Database: "app.db", Source: here, Memory: m})
 	var r *upload.Result
 	if err == nil {
-		r, err = p.Commit(ctx, uploadtest.Take(4096, data[2], time.Now()))
+		r, err = told(p.Commit(ctx, uploadtest.Take(4096, data[2], time.Now())))
 	}
 	hit := s.Hit() > 0
 	if hit == (err == nil) {
@@ -283,7 +283,7 @@ func TestPrunedMidway(t *testing.T) {
 			doomed = []catalog.Snapshot{there[1], there[0]}
 		}
 		p := begin(t, &prunedMidway{st, doomed}, nil)
-		r, err := p.Commit(t.Context(), uploadtest.Take(4096, all[2], time.Now()))
+		r, err := told(p.Commit(t.Context(), uploadtest.Take(4096, all[2], time.Now())))
 		damaged := errors.As(err, new(*upload.DecayError))
 		if r == nil || damaged == whole || err != nil && !damaged {
 			t.Errorf("%d go: %v, %v", len(doomed), r, err)

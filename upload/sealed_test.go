@@ -290,7 +290,7 @@ func TestReplaced(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		r, err := p.Commit(t.Context(), uploadtest.Take(4096, data[1], time.Now()))
+		r, err := told(p.Commit(t.Context(), uploadtest.Take(4096, data[1], time.Now())))
 		if _, told := errors.AsType[*upload.DecayError](err); !told || r == nil || r.Index.Kind() != format.Full {
 			t.Errorf("%s: %+v, %v", name, r, err)
 		}
@@ -329,7 +329,7 @@ func TestReplacedBySameSize(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		r, err := p.Commit(t.Context(), uploadtest.Take(4096, data, time.Now()))
+		r, err := told(p.Commit(t.Context(), uploadtest.Take(4096, data, time.Now())))
 		if r == nil || r.Index == nil || r.Index.Kind() != format.Full {
 			t.Fatalf("%s: %+v, %v", name, r, err)
 		}

@@ -27,11 +27,11 @@ func TestUnchanged(t *testing.T) {
 	commit := func(data []byte, before, inside string) *upload.Result {
 		t.Helper()
 		p := beginPush(t, st, upload.Options{Look: before, Memory: memory})
-		r, err := p.Commit(t.Context(), func(salt format.Salt, _ *upload.Base) (upload.Image, error) {
+		r, err := told(p.Commit(t.Context(), func(salt format.Salt, _ *upload.Base) (upload.Image, error) {
 			img := memimage.New(salt, 512, data, time.Now())
 			img.Looks = inside
 			return img, nil
-		})
+		}))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -190,11 +190,11 @@ func TestReread(t *testing.T) {
 			data = bytes.Clone(data)
 			data[5*512+len(look)] ^= 1
 		}
-		_, err := p.Commit(t.Context(), func(salt format.Salt, _ *upload.Base) (upload.Image, error) {
+		_, err := told(p.Commit(t.Context(), func(salt format.Salt, _ *upload.Base) (upload.Image, error) {
 			img := memimage.New(salt, 512, data, now)
 			img.Looks, img.Followed = look, followed
 			return img, nil
-		})
+		}))
 		if err != nil {
 			t.Fatal(err)
 		}

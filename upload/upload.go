@@ -114,7 +114,7 @@ type Push struct {
 	why      string       // it is a full; empty for a delta
 	path     []state.Link // what a delta rests on, its parent last
 	replaces format.Name
-	trouble  error // a LostError or a DecayError, to be told once a snapshot is stored
+	damage   error // a LostError or a DecayError, to be told once a snapshot is stored
 }
 
 // A Result is a snapshot that the store has confirmed.
@@ -130,6 +130,8 @@ type Result struct {
 	Why string
 	// Lock is what the snapshot and all that it rests on are locked with at least; zero if nothing was to be.
 	Lock store.Lock
+	// Damage is a [LostError] or a [DecayError] if the store has lost or damaged another snapshot; this one is stored.
+	Damage error
 }
 
 // Begin looks at what the store holds under the name, and chooses what to build on. It returns a
@@ -217,20 +219,24 @@ func (p *Push) confirmUnchanged(ctx context.Context) (*Result, error) {
 // without a base it is to be whole.
 //
 // It calls take again if what it stores has to be another snapshot than was planned: the image before is of no use
-// then, and the last one once Commit has returned. An error of take
-// is returned as it is.
+// then, and the last one once Commit has returned. An error of take is returned as it is.
 //
-// A [LostError] or a [DecayError] comes with a result: the snapshot is stored, but the store has lost
-// or damaged another. It comes with any other error as well: if what became of this snapshot is not known, the next
-// push may find it there, and nothing amiss.
+// Any error means that success cannot be claimed. With one that is not of take comes what would have been the
+// result's Damage: if what became of this snapshot is not known, the next push may find it there, and nothing amiss.
 func (p *Push) Commit(ctx context.Context, take func(format.Salt, *Base) (Image, error)) (*Result, error) {
 	for {
 		img, err := take(p.salt, p.base)
 		if err != nil {
 			return nil, err
 		}
-		if r, err := p.commit(ctx, img); err != errRetake {
-			return r, errors.Join(err, p.trouble)
+		r, err := p.commit(ctx, img)
+		switch {
+		case err == errRetake:
+		case err != nil:
+			return nil, errors.Join(err, p.damage)
+		default:
+			r.Damage = p.damage
+			return r, nil
 		}
 	}
 }
@@ -287,7 +293,15 @@ func (p *Push) commit(ctx context.Context, img Image) (*Result, error) {
 	}
 	p.remember(x, o, img, lock)
 	p.log.Debug("snapshot stored", "key", o.Key, "size", o.Size, "root", x.Root)
-	return &Result{catalog.Snapshot{Key: p.keyOf(x), Object: o}, x.Root, x.Size(), x.Pages, x, p.why, lock}, nil
+	return &Result{
+		Snapshot: catalog.Snapshot{Key: p.keyOf(x), Object: o},
+		Root:     x.Root,
+		Size:     x.Size(),
+		Pages:    x.Pages,
+		Index:    x,
+		Why:      p.why,
+		Lock:     lock,
+	}, nil
 }
 
 // newestIs reports whether img is what the newest snapshot is.

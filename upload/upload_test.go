@@ -45,7 +45,15 @@ func push(ctx context.Context, st store.Store, opts upload.Options, pageSize int
 		opts.Source = here
 	}
 	opts.Full = true // deltas have tests of their own
-	return uploadtest.Push(ctx, st, opts, pageSize, data, taken)
+	return told(uploadtest.Push(ctx, st, opts, pageSize, data, taken))
+}
+
+// told returns damage that is told with a result as an error beside it.
+func told(r *upload.Result, err error) (*upload.Result, error) {
+	if err == nil {
+		err = r.Damage
+	}
+	return r, err
 }
 
 // mustPush uploads a small database and expects no error.

@@ -120,6 +120,9 @@ func (h *history) push(ctx context.Context) (*pushed, error) {
 		h.img.hashWith(salt)
 		return h.img, nil
 	})
+	if err == nil {
+		err = r.Damage
+	}
 	if err != nil {
 		return nil, err
 	}

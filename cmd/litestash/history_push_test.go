@@ -128,8 +128,11 @@ func (h *history) tryPush(ctx context.Context, s *site, adopt bool) (*upload.Res
 		h.t.Fatal(err)
 	}
 	defer u.Close()
-	r, _, err := u.push(ctx)
-	return r, err
+	out, err := u.push(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return out.Result, out.trouble
 }
 
 // excuse returns nil for an error of a push that tells of a loss that there was.

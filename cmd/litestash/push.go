@@ -11,9 +11,7 @@ import (
 
 	"github.com/litestash/litestash/format"
 	"github.com/litestash/litestash/internal/ui"
-	"github.com/litestash/litestash/snapshot"
 	"github.com/litestash/litestash/store"
-	"github.com/litestash/litestash/upload"
 )
 
 func (p *program) pushCommand() *cli.Command {
@@ -110,16 +108,14 @@ func (p *program) pushOne(ctx context.Context, one *pusher) error {
 		return err
 	}
 	defer one.Close()
-	result, stats, err := one.push(ctx)
-	if result != nil {
-		out := newPushed(one.source, result, stats, time.Since(start))
-		out.Check = one.checked
-		err = errors.Join(err, p.printPushed(out))
+	out, err := one.push(ctx)
+	if err != nil {
+		return err
 	}
-	return err
+	return errors.Join(out.trouble, p.printPushed(newPushed(one.source, out, time.Since(start))))
 }
 
-func newPushed(s source, r *upload.Result, stats snapshot.Stats, elapsed time.Duration) *pushed {
+func newPushed(s source, r *outcome, elapsed time.Duration) *pushed {
 	out := &pushed{
 		Database:  s.name,
 		Snapshot:  r.Snapshot.Name.String(),
@@ -131,9 +127,10 @@ func newPushed(s source, r *upload.Result, stats snapshot.Stats, elapsed time.Du
 		Size:      r.Size,
 		Pages:     r.Pages,
 		Elapsed:   elapsed.Seconds(),
-		Held:      stats.Held.Seconds(),
-		Restarts:  stats.Restarts,
-		Followed:  stats.Followed,
+		Held:      r.stats.Held.Seconds(),
+		Restarts:  r.stats.Restarts,
+		Followed:  r.stats.Followed,
+		Check:     r.checked,
 		Lock:      newLock(r.Lock),
 	}
 	if x := r.Index; x != nil {

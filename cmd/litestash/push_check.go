@@ -6,55 +6,55 @@ import (
 
 	"github.com/litestash/litestash/catalog"
 	"github.com/litestash/litestash/snapshot"
-	"github.com/litestash/litestash/upload"
 )
 
 // checkImage lets SQLite check an image once it is stored, if that is asked for: a damaged database is worth
 // having too, and less may be left of it tomorrow. That it is damaged is recorded beside the snapshots. That it
 // is sound is not: what arrived in the store has not been read back.
-func (u *pusher) checkImage(ctx context.Context, img *snapshot.Image, result *upload.Result) error {
+func (u *pusher) checkImage(ctx context.Context, img *snapshot.Image, out *outcome) error {
 	if u.check == nil {
 		return nil
 	}
-	if result.Index == nil { // it is what the newest snapshot is
-		if err := u.recallDamage(ctx, result.Snapshot); err != nil {
+	if out.Index == nil { // it is what the newest snapshot is
+		if err := u.recallDamage(ctx, out); err != nil {
 			return err
 		}
 	}
 	r, err := img.Check(ctx, *u.check)
 	if err != nil {
-		return fmt.Errorf("check %v of %s: %w", result.Snapshot.Name, u.source.name, err)
+		return fmt.Errorf("check %v of %s: %w", out.Snapshot.Name, u.source.name, err)
 	}
-	u.checked = r.Outcome.String()
+	out.checked = r.Outcome.String()
 	switch r.Outcome {
 	case snapshot.NotCheckable:
 		u.p.log.Warn("SQLite cannot check the database", "database", u.source.name, "why", r.Messages[0])
 	case snapshot.Damaged:
-		u.damage = &sourceDamageError{unsound(result.Snapshot, firstFinding(r.Messages))}
+		out.unsound = &sourceDamageError{unsound(out.Snapshot, firstFinding(r.Messages))}
 		proof := &catalog.Proof{Level: proofLevel(*u.check), Outcome: catalog.Damaged}
-		if err := u.p.recordProof(ctx, u.st, proof, result.Snapshot, catalog.ProofDetail{}); err != nil {
-			return fmt.Errorf("%w (and that could not be recorded: %w)", u.damage, err)
+		if err := u.p.recordProof(ctx, u.st, proof, out.Snapshot, catalog.ProofDetail{}); err != nil {
+			return fmt.Errorf("%w (and that could not be recorded: %w)", out.unsound, err)
 		}
 	}
-	return u.damage
+	return out.unsound
 }
 
 // recallDamage returns an error if the newest snapshot, since which nothing has changed, is known to be damaged as
 // the database was. Otherwise only the first push of a damaged database would fail.
-func (u *pusher) recallDamage(ctx context.Context, newest catalog.Snapshot) error {
+func (u *pusher) recallDamage(ctx context.Context, out *outcome) error {
 	if u.check == nil {
 		return nil
 	}
+	newest := out.Snapshot
 	proofs, err := catalog.ProofsOf(ctx, u.st, newest.Database, newest.Name)
 	if err != nil {
 		return err
 	}
 	p, ok := catalog.Standing(proofs)[newest.Name]
 	if ok && p.Outcome == catalog.Damaged && p.Level > catalog.LevelPages {
-		u.checked = snapshot.Damaged.String()
-		u.damage = &sourceDamageError{unsound(newest, "a "+p.Level.String()+" check found that at "+shortTime(p.Check.Time)+" UTC, and nothing has changed since")}
+		out.checked = snapshot.Damaged.String()
+		out.unsound = &sourceDamageError{unsound(newest, "a "+p.Level.String()+" check found that at "+shortTime(p.Check.Time)+" UTC, and nothing has changed since")}
 	}
-	return u.damage
+	return out.unsound
 }
 
 // A sourceDamageError says that a database is damaged which has just been pushed.

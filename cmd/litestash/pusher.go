@@ -143,9 +143,27 @@ type pusher struct {
 
 	check *snapshot.CheckLevel // nil is none
 
-	path    string // of the file, without links in it
-	checked string // what SQLite said of what was pushed last; empty if it was not asked
-	damage  error  // matches errUnsound, if what was pushed last is known to be damaged
+	path string // of the file, without links in it
+}
+
+// An outcome is a snapshot that the store holds, be it that it was there already, and what is known of it.
+type outcome struct {
+	*upload.Result
+	stats   snapshot.Stats // zero if the database was not read
+	checked string         // what SQLite said of it; empty if it was not asked
+	unsound error          // matches errUnsound, if it is known to be damaged as the database was
+	trouble error          // what is not well, here or in the store; nil if all is
+}
+
+// troubled says what the trouble is about.
+func (o *outcome) troubled() string {
+	switch {
+	case o.Damage != nil:
+		return "the store has lost something"
+	case o.unsound != nil:
+		return "the database is damaged"
+	}
+	return "the database could not be checked"
 }
 
 // open finds the file, so that what is wrong with that does not have to wait for the network, and
@@ -168,7 +186,7 @@ func (u *pusher) open() (err error) {
 func (u *pusher) Close() { u.up.Memory.Close() }
 
 // push stores a snapshot, unless nothing has changed.
-func (u *pusher) push(ctx context.Context) (*upload.Result, snapshot.Stats, error) {
+func (u *pusher) push(ctx context.Context) (*outcome, error) {
 	var err error
 	if u.up.Look, err = snapshot.Look(u.path); err != nil {
 		u.p.log.Debug("what the database looks like cannot be told", "path", u.path, "err", err)
@@ -180,21 +198,22 @@ func (u *pusher) push(ctx context.Context) (*upload.Result, snapshot.Stats, erro
 	u.up.Meter = new(progress.Meter)
 	push, err := upload.Begin(ctx, u.st, u.up)
 	if err != nil {
-		return nil, snapshot.Stats{}, err
+		return nil, err
 	}
-	u.checked, u.damage = "", nil
 	result, err := push.Unchanged(ctx)
-	if result != nil {
-		err = errors.Join(err, u.recallDamage(ctx, result.Snapshot))
+	switch {
+	case err != nil:
+		return nil, err
+	case result == nil:
+		return u.takeAndCommit(ctx, push)
 	}
-	if result != nil || err != nil {
-		return result, snapshot.Stats{}, err
-	}
-	return u.takeAndCommit(ctx, push)
+	out := &outcome{Result: result}
+	out.trouble = u.recallDamage(ctx, out)
+	return out, nil
 }
 
 // takeAndCommit takes images until one is stored.
-func (u *pusher) takeAndCommit(ctx context.Context, push *upload.Push) (*upload.Result, snapshot.Stats, error) {
+func (u *pusher) takeAndCommit(ctx context.Context, push *upload.Push) (*outcome, error) {
 	var img *snapshot.Image // the last one
 	stop := func() {}       // its bar
 	end := func() {
@@ -213,10 +232,12 @@ func (u *pusher) takeAndCommit(ctx context.Context, push *upload.Push) (*upload.
 		return img, nil
 	})
 	stop()
-	if result == nil {
-		return nil, snapshot.Stats{}, err
+	if err != nil {
+		return nil, err
 	}
-	return result, img.Stats(), errors.Join(err, u.checkImage(ctx, img, result))
+	out := &outcome{Result: result, stats: img.Stats()}
+	out.trouble = errors.Join(result.Damage, u.checkImage(ctx, img, out))
+	return out, nil
 }
 
 func (u *pusher) take(ctx context.Context, salt format.Salt, base *upload.Base) (*snapshot.Image, error) {

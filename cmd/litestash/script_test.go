@@ -267,6 +267,7 @@ func scriptPushAt(ts *testscript.TestScript, neg bool, args []string) {
 		return &oldImage{img, at}, nil
 	})
 	ts.Check(err)
+	ts.Check(result.Damage)
 	fmt.Fprintln(ts.Stdout(), result.Snapshot.Name)
 }
 

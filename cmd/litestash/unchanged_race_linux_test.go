@@ -234,7 +234,10 @@ func (r *unchangedRace) push(ctx context.Context) error {
 	if r.rnd.IntN(10) == 0 {
 		r.pusher.up.Confirmed = nil // it asks the store for all
 	}
-	result, stats, err := r.pusher.push(ctx)
+	result, err := r.pusher.push(ctx)
+	if err == nil {
+		err = result.trouble
+	}
 	if err != nil {
 		return err
 	}
@@ -248,12 +251,12 @@ func (r *unchangedRace) push(ctx context.Context) error {
 		return err
 	}
 	if held < before || held > after {
-		return fmt.Errorf("a push after commit %d and before %d answers with one of commit %d; unchanged %v, after %v", before, after+1, held, result.Index == nil, stats.Elapsed)
+		return fmt.Errorf("a push after commit %d and before %d answers with one of commit %d; unchanged %v, after %v", before, after+1, held, result.Index == nil, result.stats.Elapsed)
 	}
 	switch {
 	case result.Index != nil:
 		r.stored++
-	case stats != snapshot.Stats{}:
+	case result.stats != snapshot.Stats{}:
 		r.compared.Add(1)
 	default:
 		r.looked.Add(1)

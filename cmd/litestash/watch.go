@@ -166,9 +166,10 @@ type watched struct {
 	policy       retention.Policy
 	ending       context.Context // until the watch is to end
 
-	opened bool
-	pruned time.Time // the hour of the snapshot after which it was pruned last
-	seen   time.Time // when the store was last seen to hold the newest snapshot and all that it rests on
+	opened  bool
+	pruned  time.Time // the hour of the snapshot after which it was pruned last
+	seen    time.Time // when the store was last seen to hold the newest snapshot and all that it rests on
+	unsound error     // of the newest snapshot, see [outcome]
 }
 
 var _ watch.Database = (*watched)(nil)
@@ -192,21 +193,10 @@ func (w *watched) Push(ctx context.Context) (look string, err error) {
 	return look, err
 }
 
-// trouble says what err, which came with a snapshot that is stored, is about.
-func (w *watched) trouble(err error) string {
-	switch {
-	case errors.As(err, new(*upload.LostError)), errors.As(err, new(*upload.DecayError)):
-		return "the store has lost something"
-	case w.damage != nil:
-		return "the database is damaged"
-	}
-	return "the database could not be checked"
-}
-
 // beat tells who is to know it what became of a push. While the database is damaged it is not well.
 func (w *watched) beat(err error) {
 	if err == nil {
-		err = w.damage
+		err = w.unsound
 	}
 	w.pulse.pushed(w.Name(), err)
 }
@@ -223,19 +213,19 @@ func (w *watched) pushOnce(ctx context.Context) (look string, err error) {
 	}
 	whole := w.up.Confirmed == nil
 	start := time.Now()
-	result, stats, err := w.push(ctx)
-	if result == nil {
+	out, err := w.push(ctx)
+	if err != nil {
 		w.up.Confirmed = nil
 		return "", err
 	}
-	if err != nil { // it is stored, but not all is well
-		w.p.log.Error(w.trouble(err), "database", w.Name(), "err", err)
-		w.pulse.tell(judge(err).code)
+	if out.trouble != nil {
+		w.p.log.Error(out.troubled(), "database", w.Name(), "err", out.trouble)
+		w.pulse.tell(judge(out.trouble).code)
 	}
-	w.note(result, whole || result.Why != "")
-	w.logPushed(newPushed(w.source, result, stats, time.Since(start)))
-	if err == nil {
-		w.prune(ctx, result.Snapshot.Name.Time.UTC())
+	w.note(out, whole || out.Why != "")
+	w.logPushed(newPushed(w.source, out, time.Since(start)))
+	if out.trouble == nil {
+		w.prune(ctx, out.Snapshot.Name.Time.UTC())
 	}
 	if facts := w.up.Memory.Facts(); facts != nil {
 		look = facts.Look
@@ -244,8 +234,8 @@ func (w *watched) pushOnce(ctx context.Context) (look string, err error) {
 }
 
 // note remembers what has been confirmed. The name has been taken over, if that was asked for.
-func (w *watched) note(result *upload.Result, whole bool) {
-	w.up.Confirmed, w.up.Adopt = &result.Snapshot, false
+func (w *watched) note(out *outcome, whole bool) {
+	w.up.Confirmed, w.up.Adopt, w.unsound = &out.Snapshot, false, out.unsound
 	if whole {
 		w.seen = time.Now()
 	}
