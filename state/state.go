@@ -314,6 +314,18 @@ func (m *Memory) Close() {
 	m.table, m.lock = nil, nil
 }
 
+// Detach makes m a memory of nothing, as [New] returns it. It is for when what is remembered on disk can no longer be
+// written: that is other processes' from here on.
+func (m *Memory) Detach(tempDir string) error {
+	other, err := New(tempDir)
+	if err != nil {
+		return err
+	}
+	m.Close()
+	*m = *other
+	return nil
+}
+
 // Save remembers facts instead of what was remembered, and the hash of every page. begins says of which
 // spans the newest snapshot is the first one.
 func (m *Memory) Save(facts *Facts, begins [Spans]bool, hashes func(first uint32, dst []format.PageHash) error) error {

@@ -281,6 +281,37 @@ func TestMemoryElsewhere(t *testing.T) {
 	}
 }
 
+// TestDetach detaches a memory. It goes on, and leaves what is on disk to others.
+func TestDetach(t *testing.T) {
+	all := [state.Spans]bool{true, true, true}
+	dir := t.TempDir()
+	var log bytes.Buffer
+	m := open(t, dir, &log)
+	if err := m.Save(facts(5), all, hashes(func(uint32) byte { return 1 })); err != nil {
+		t.Fatal(err)
+	}
+	if err := m.Detach(filepath.Join(dir, "missing")); err == nil || m.Facts() == nil {
+		t.Errorf("with no place to go on in: %v, and it remembers %+v", err, m.Facts())
+	}
+	if err := m.Detach(t.TempDir()); err != nil || m.Facts() != nil {
+		t.Fatalf("%v, and it remembers %+v", err, m.Facts())
+	}
+	if err := m.Save(facts(9), all, hashes(func(uint32) byte { return 2 })); err != nil {
+		t.Fatal(err)
+	}
+	if !same(t, m, state.Newest, 9, 2) {
+		t.Error("it is of no use even for now")
+	}
+	other := open(t, dir, &log)
+	if f := other.Facts(); f == nil || f.Pages != 5 || log.Len() > 0 {
+		t.Errorf("on disk are %+v: %s", f, &log)
+	}
+	m.Close()
+	if open(t, dir, &log).Facts() != nil {
+		t.Error("closing it took the lock from whoever has what is on disk")
+	}
+}
+
 // TestMemoryOfAnother looks for what is remembered of another database.
 func TestMemoryOfAnother(t *testing.T) {
 	dir := t.TempDir()

@@ -307,8 +307,8 @@ func (p *Push) makeFull(why string) {
 	p.salt = format.NewSalt()
 }
 
-// rebuild makes the memory anew from what the store holds. One that cannot be written, as on a full disk, is
-// done without: this push has another, of which nothing will remain.
+// rebuild makes the memory anew from what the store holds. Of one that cannot be written, as on a full disk, nothing
+// will remain: it goes on in a temporary file.
 func (p *Push) rebuild(ctx context.Context, latest catalog.Snapshot) error {
 	c, err := chain.Open(ctx, p.st, latest, chain.Options{Identities: p.opts.Identities, TempDir: p.opts.TempDir})
 	if err != nil {
@@ -351,7 +351,7 @@ func (p *Push) rebuild(ctx context.Context, latest catalog.Snapshot) error {
 		return err
 	}
 	p.log.Warn("nothing can be remembered of this push", "err", err)
-	if p.opts.Memory, err = state.New(p.opts.TempDir); err != nil {
+	if err := p.opts.Memory.Detach(p.opts.TempDir); err != nil {
 		return err
 	}
 	return p.opts.Memory.Rebuild(facts, fill)

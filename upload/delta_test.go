@@ -132,14 +132,16 @@ func (w *walk) push() {
 		TempDir:  w.t.TempDir(),
 		Look:     w.look(),
 	}
-	if w.rnd.IntN(10) > 0 { // else nothing is remembered
-		m, err := state.Open(w.dir, state.Key{Store: "test", Database: "app.db", Source: here}, "", slog.New(slog.DiscardHandler))
-		if err != nil {
-			w.t.Fatal(err)
-		}
-		defer m.Close()
-		opts.Memory = m
+	dir := w.dir
+	if w.rnd.IntN(10) == 0 {
+		dir = w.t.TempDir() // nothing is remembered
 	}
+	var err error
+	opts.Memory, err = state.Open(dir, state.Key{Store: "test", Database: "app.db", Source: here}, "", slog.New(slog.DiscardHandler))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	defer opts.Memory.Close()
 	if w.rnd.IntN(2) == 0 {
 		opts.Confirmed = w.last
 	}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/litestash/litestash/format"
 	"github.com/litestash/litestash/snapshot"
+	"github.com/litestash/litestash/state"
 	"github.com/litestash/litestash/store"
 	"github.com/litestash/litestash/upload"
 )
@@ -38,9 +39,16 @@ func ExampleBegin() {
 	if err != nil {
 		log.Fatal(err)
 	}
+	key := state.Key{Store: filepath.Join(dir, "store"), Database: "app.db", Source: format.Source{Host: "web1", Path: path}}
+	memory, err := state.Open(filepath.Join(dir, "state"), key, "", nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer memory.Close()
 	push, err := upload.Begin(ctx, st, upload.Options{
-		Database: "app.db",
-		Source:   format.Source{Host: "web1", Path: path},
+		Database: key.Database,
+		Source:   key.Source,
+		Memory:   memory,
 		Creator:  "example 1.0",
 	})
 	if err != nil {

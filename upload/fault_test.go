@@ -102,7 +102,7 @@ func TestCancel(t *testing.T) {
 	for range 25 {
 		st := openDir(t)
 		ctx, cancel := context.WithCancelCause(t.Context())
-		p, err := upload.Begin(ctx, st, upload.Options{Database: "app.db", Source: here})
+		p, err := upload.Begin(ctx, st, upload.Options{Database: "app.db", Source: here, Memory: newMemory(t)})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -208,7 +208,7 @@ func TestTwoAtOnce(t *testing.T) {
 	images := [][]byte{memimage.Text(13, 512, 5), memimage.Text(14, 512, 6)}
 	var pushes []*upload.Push
 	for i := range images {
-		p, err := upload.Begin(t.Context(), st, upload.Options{Database: "app.db", Source: format.Source{Host: fmt.Sprint("host ", i), Path: "/app.db"}})
+		p, err := upload.Begin(t.Context(), st, upload.Options{Database: "app.db", Source: format.Source{Host: fmt.Sprint("host ", i), Path: "/app.db"}, Memory: newMemory(t)})
 		if err != nil {
 			t.Fatal(err)
 		}

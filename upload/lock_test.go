@@ -287,7 +287,7 @@ func TestCannotExtend(t *testing.T) {
 // TestNoLocks wants locks of a store that has none.
 func TestNoLocks(t *testing.T) {
 	st := openDir(t)
-	_, err := upload.Begin(t.Context(), st, upload.Options{Database: "app.db", Source: here, LockFor: time.Hour})
+	_, err := upload.Begin(t.Context(), st, upload.Options{Database: "app.db", Source: here, LockFor: time.Hour, Memory: newMemory(t)})
 	if !errors.Is(err, store.ErrCannotLock) {
 		t.Errorf("got %v", err)
 	}

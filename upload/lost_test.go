@@ -25,6 +25,9 @@ import (
 // begin plans a push; without a memory it has to ask the store.
 func begin(t *testing.T, st store.Store, m *state.Memory) *upload.Push {
 	t.Helper()
+	if m == nil {
+		m = newMemory(t)
+	}
 	p, err := upload.Begin(t.Context(), st, upload.Options{Database: "app.db", Source: here, Memory: m})
 	if err != nil {
 		t.Fatal(err)

@@ -59,7 +59,7 @@ func TestMemory(t *testing.T) {
 	defer debug.SetGCPercent(debug.SetGCPercent(20))
 	var peaks []uint64
 	for _, pages := range []uint32{100 << 20 / 4096, large} {
-		p, err := upload.Begin(t.Context(), sink{openDir(t)}, upload.Options{Database: "app.db", Source: here})
+		p, err := upload.Begin(t.Context(), sink{openDir(t)}, upload.Options{Database: "app.db", Source: here, Memory: newMemory(t)})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -1,6 +1,7 @@
 package upload_test
 
 import (
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -69,5 +70,41 @@ func TestMemoryDamagedMeanwhile(t *testing.T) {
 				t.Errorf("the next one is a full, because %q", r.Why)
 			}
 		})
+	}
+}
+
+// TestMemoryUnwritable takes the place of the memory away. What is remembered is so by this process alone from the
+// next push on, and the one after that asks the store for nothing but what every push does.
+func TestMemoryUnwritable(t *testing.T) {
+	data := versions(3)
+	st, dir := openDir(t), t.TempDir()
+	var log strings.Builder
+	m, err := state.Open(dir, state.Key{Store: st.String(), Database: "app.db", Source: here}, t.TempDir(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	now := time.Date(2026, 11, 22, 12, 10, 20, 0, time.UTC)
+	for i, says := range []string{"", "cannot be remembered", "nothing can be remembered", ""} {
+		log.Reset()
+		now = now.Add(time.Millisecond)
+		p, err := upload.Begin(t.Context(), st, upload.Options{
+			Database: "app.db", Source: here, Memory: m, TempDir: t.TempDir(), Now: func() time.Time { return now },
+			Logger: slog.New(slog.NewTextHandler(&log, nil)),
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := commit(t, p, data[i], now)
+		if !strings.Contains(log.String(), says) || says == "" && log.Len() > 0 || r.Why != "" && i > 0 {
+			t.Errorf("push %d is a full because %q, and logs %q, want %q", i, r.Why, &log, says)
+		}
+		if remembers := m.Facts() != nil && m.Facts().Newest().Key == r.Snapshot.Base(); remembers != (i != 1) {
+			t.Errorf("push %d is remembered: %v", i, remembers)
+		}
+		checkStored(t, st, r.Snapshot, data[i])
+		if err := os.RemoveAll(dir); err != nil {
+			t.Fatal(err)
+		}
 	}
 }

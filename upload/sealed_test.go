@@ -52,6 +52,9 @@ func pushSealed(t *testing.T, st store.Store, opts upload.Options, data []byte) 
 	if opts.Source == (format.Source{}) {
 		opts.Source = here
 	}
+	if opts.Memory == nil {
+		opts.Memory = newMemory(t)
+	}
 	p, err := upload.Begin(t.Context(), st, opts)
 	if err != nil {
 		return nil, log.String(), err

@@ -26,7 +26,7 @@ import (
 	"github.com/litestash/litestash/store"
 )
 
-// Options say what is uploaded. Database and Source are required.
+// Options say what is uploaded. Database, Source and Memory are required.
 type Options struct {
 	Database string            // as [format.ParseDatabase] returns it
 	Source   format.Source     // where the database is
@@ -65,8 +65,8 @@ type Options struct {
 	// known.
 	Look string
 
-	// Memory is what is remembered of earlier pushes, and what this one will be added to. Without
-	// one every push asks the store.
+	// Memory is what is remembered of earlier pushes, and what this one will be added to. For one of nothing, see
+	// [state.New], the store is asked.
 	Memory *state.Memory
 	// Confirmed is the newest snapshot that Memory is about, if an earlier Push of this process has
 	// confirmed it: the store is then not listed for newer ones, and that this one is there stands for
@@ -155,13 +155,6 @@ func Begin(ctx context.Context, st store.Store, opts Options) (*Push, error) {
 	p := &Push{st: st, opts: opts, log: opts.Logger}
 	if p.log == nil {
 		p.log = slog.New(slog.DiscardHandler)
-	}
-	if p.opts.Memory == nil {
-		m, err := state.New(opts.TempDir)
-		if err != nil {
-			return nil, err
-		}
-		p.opts.Memory = m // nobody else has it: its file is closed when it is collected
 	}
 	if err := p.checkLock(ctx); err != nil {
 		return nil, err

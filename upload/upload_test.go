@@ -353,7 +353,7 @@ func TestBrokenImage(t *testing.T) {
 	broken := errors.New("broken disk")
 	for _, c := range []struct{ bytes, pages int64 }{{0, pages}, {1 << 20, pages}, {20 << 20, pages}, {all - 1, pages}, {all, 0}, {all, 1 << 16}} {
 		st := openDir(t)
-		p, err := upload.Begin(t.Context(), st, upload.Options{Database: "app.db", Source: here})
+		p, err := upload.Begin(t.Context(), st, upload.Options{Database: "app.db", Source: here, Memory: newMemory(t)})
 		if err != nil {
 			t.Fatal(err)
 		}

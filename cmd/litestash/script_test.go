@@ -26,6 +26,7 @@ import (
 	"github.com/litestash/litestash/format"
 	"github.com/litestash/litestash/internal/agetool"
 	"github.com/litestash/litestash/snapshot"
+	"github.com/litestash/litestash/state"
 	"github.com/litestash/litestash/store"
 	"github.com/litestash/litestash/upload"
 )
@@ -253,7 +254,11 @@ func scriptPushAt(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	st, err := store.Open(ctx, ts.MkAbs(args[2]), store.Options{AllowNew: true})
 	ts.Check(err)
+	memory, err := state.New("")
+	ts.Check(err)
+	defer memory.Close()
 	push, err := upload.Begin(ctx, st, upload.Options{
+		Memory:   memory,
 		Database: filepath.Base(path),
 		Source:   format.Source{Host: "testhost", Path: path},
 		Creator:  "a test",
