@@ -17,25 +17,28 @@ import (
 	"github.com/litestash/litestash/upload"
 )
 
-// pusher returns what push makes of its flags.
-func (h *history) pusher(s *site) pusher {
-	p := &program{ui: ui.New(ui.Options{Out: io.Discard, Err: io.Discard, Quiet: true}), log: slog.New(slog.DiscardHandler), tempDir: h.dir, stateDir: s.state}
+// program returns the program as it is on a site's host.
+func (h *history) program(s *site) *program {
+	return &program{ui: ui.New(ui.Options{Out: io.Discard, Err: io.Discard, Quiet: true}), log: slog.New(slog.DiscardHandler), tempDir: h.dir, stateDir: s.state}
+}
+
+// pushOptions returns what push makes of its flags.
+func (h *history) pushOptions(s *site) pushOptions {
 	now := func() time.Time { return h.now }
-	u := pusher{
-		p: p, st: h.st, source: source{s.path, "app.db"},
+	o := pushOptions{
 		up: upload.Options{Source: format.Source{Host: s.name}, TempDir: h.dir, Now: now, FullEvery: 7 * 24 * time.Hour, Heartbeat: 24 * time.Hour},
 		sn: snapshot.Options{TempDir: h.dir, Now: now},
 	}
-	u.up.Recipients = h.recipients
+	o.up.Recipients = h.recipients
 	if h.recipients != nil && h.rnd.IntN(2) == 0 {
-		u.up.Identities = h.identities
+		o.up.Identities = h.identities
 	}
-	return u
+	return o
 }
 
 func (h *history) startWatch(s *site) {
 	if s.watch == nil {
-		s.watch = &watched{pusher: h.pusher(s), confirmEvery: time.Hour}
+		s.watch = &watched{p: h.program(s), st: h.st, source: source{s.path, "app.db"}, opts: h.pushOptions(s), confirmEvery: time.Hour}
 	}
 }
 
@@ -67,7 +70,7 @@ func (h *history) push(s *site) {
 		h.t.Fatalf("watch: %v", err)
 	}
 	h.count("pushes by watch")
-	h.settle(s, *s.watch.up.Confirmed, truth)
+	h.settle(s, *s.watch.confirmed(), truth)
 }
 
 // newest returns the newest of what is listed, or nil.
@@ -113,18 +116,19 @@ func (h *history) pushOnce(s *site, adopt bool) {
 
 // tryPush pushes as push does.
 func (h *history) tryPush(ctx context.Context, s *site, adopt bool) (*upload.Result, error) {
-	u := h.pusher(s)
-	u.up.Adopt = adopt
-	u.up.Full, u.up.EvenUnchanged = h.full || h.rnd.IntN(100) == 0, h.rnd.IntN(50) == 0
+	p, opts := h.program(s), h.pushOptions(s)
+	opts.up.Adopt = adopt
+	opts.up.Full, opts.up.EvenUnchanged = h.full || h.rnd.IntN(100) == 0, h.rnd.IntN(50) == 0
 	h.full = false
 	if h.rnd.IntN(8) == 0 {
-		u.p.stateDir = "" // a container that keeps nothing
+		p.stateDir = "" // a container that keeps nothing
 		h.count("stateless pushes")
 	}
-	if h.recipients != nil && u.up.Identities == nil {
+	if h.recipients != nil && opts.up.Identities == nil {
 		h.count("pushes that can only encrypt")
 	}
-	if err := u.open(); err != nil {
+	u, err := p.openPusher(opts, h.st, source{s.path, "app.db"})
+	if err != nil {
 		h.t.Fatal(err)
 	}
 	defer u.Close()
@@ -156,7 +160,7 @@ func (h *history) failPush(s *site, how mishap) {
 		if s.watch != nil && ours {
 			_, err := s.watch.Push(ctx)
 			if err == nil {
-				h.settle(s, *s.watch.up.Confirmed, truth)
+				h.settle(s, *s.watch.confirmed(), truth)
 			}
 			return err
 		}

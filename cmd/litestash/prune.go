@@ -212,15 +212,15 @@ func (p *program) pruneOne(ctx context.Context, st store.Store, name string, pol
 }
 
 // pruneAfterPush prunes a database that has just been pushed.
-func (p *program) pruneAfterPush(ctx context.Context, one *pusher, policy retention.Policy) error {
-	r, err := p.pruneOne(ctx, one.st, one.source.name, policy)
+func (p *program) pruneAfterPush(ctx context.Context, st store.Store, name string, policy retention.Policy) error {
+	r, err := p.pruneOne(ctx, st, name, policy)
 	if err != nil {
-		err = &pruneError{one.source.name, err}
+		err = &pruneError{name, err}
 	}
 	if r == nil {
 		return err
 	}
-	out := newPruned(one.source.name, r, false)
+	out := newPruned(name, r, false)
 	out.Snapshots = nil
 	return errors.Join(err, p.ui.Result(out, func(w io.Writer) error {
 		if p.ui.Quiet() {

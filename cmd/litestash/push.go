@@ -79,32 +79,32 @@ func (p *program) push(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	shared, err := p.newPusher(c)
+	opts, err := p.pushOptions(c)
 	if err != nil {
 		return err
 	}
-	shared.up.Full, shared.up.EvenUnchanged = c.Bool("full"), c.Bool("even-unchanged")
+	opts.up.Full, opts.up.EvenUnchanged = c.Bool("full"), c.Bool("even-unchanged")
 	policy, err := keepPolicy(c)
 	if err != nil {
 		return err
 	}
-	if shared.st, err = p.openStoreWith(c.Context, store.Options{AllowNew: true}); err != nil {
+	st, err := p.openStoreWith(c.Context, store.Options{AllowNew: true})
+	if err != nil {
 		return err
 	}
 	return p.each(c.Context, len(sources), func(i int) error {
-		one := shared
-		one.source = sources[i]
-		if err := p.pushOne(c.Context, &one); err != nil || policy.IsZero() {
+		if err := p.pushOne(c.Context, opts, st, sources[i]); err != nil || policy.IsZero() {
 			return err
 		}
-		return p.pruneAfterPush(c.Context, &one, policy)
+		return p.pruneAfterPush(c.Context, st, sources[i].name, policy)
 	})
 }
 
 // pushOne pushes one database and prints what came of it.
-func (p *program) pushOne(ctx context.Context, one *pusher) error {
+func (p *program) pushOne(ctx context.Context, opts pushOptions, st store.Store, src source) error {
 	start := time.Now()
-	if err := one.open(); err != nil {
+	one, err := p.openPusher(opts, st, src)
+	if err != nil {
 		return err
 	}
 	defer one.Close()
@@ -112,7 +112,7 @@ func (p *program) pushOne(ctx context.Context, one *pusher) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(out.trouble, p.printPushed(newPushed(one.source, out, time.Since(start))))
+	return errors.Join(out.trouble, p.printPushed(newPushed(src, out, time.Since(start))))
 }
 
 func newPushed(s source, r *outcome, elapsed time.Duration) *pushed {

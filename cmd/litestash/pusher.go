@@ -41,60 +41,65 @@ func pushFlags() []cli.Flag {
 	}...)
 }
 
-// newPusher reads the flags that push and watch share. What it returns has no store yet; each source gets a copy.
-func (p *program) newPusher(c *cli.Context) (u pusher, err error) {
-	u.p = p
-	u.up = upload.Options{
+// pushOptions are what the flags say that push and watch share.
+type pushOptions struct {
+	up    upload.Options // but for what is one database's own
+	sn    snapshot.Options
+	check *snapshot.CheckLevel // nil is none
+}
+
+func (p *program) pushOptions(c *cli.Context) (o pushOptions, err error) {
+	o.up = upload.Options{
 		Adopt:   c.Bool("adopt"),
 		Creator: "litestash " + version(),
 		TempDir: p.tempDir,
 		Logger:  p.log,
 	}
-	u.sn = snapshot.Options{
+	o.sn = snapshot.Options{
 		TempDir:     p.tempDir,
 		BusyTimeout: cmp.Or(c.Duration("busy-timeout"), -1), // none, and not the default
 		MaxStall:    c.Duration("max-stall"),
 		MaxRestarts: cmp.Or(c.Int("max-restarts"), -1),
 		Logger:      p.log,
 	}
-	if u.up.Recipients, err = p.keys.recipients(c); err != nil {
-		return u, err
+	if o.up.Recipients, err = p.keys.recipients(c); err != nil {
+		return o, err
 	}
-	if u.up.Identities, err = p.keys.open(); err != nil {
-		return u, err
+	if o.up.Identities, err = p.keys.open(); err != nil {
+		return o, err
 	}
-	u.up.Plaintext = c.Bool("plaintext")
-	if u.check, err = parseCheck(c.String("check")); err != nil {
-		return u, err
+	o.up.Plaintext = c.Bool("plaintext")
+	if o.check, err = parseCheck(c.String("check")); err != nil {
+		return o, err
 	}
-	if u.up.Tags, err = parseTags(c.StringSlice("tag")); err != nil {
-		return u, err
+	if o.up.Tags, err = parseTags(c.StringSlice("tag")); err != nil {
+		return o, err
 	}
-	if u.up.FullEvery, err = parsePositive(c, "full-every"); err != nil {
-		return u, err
+	if o.up.FullEvery, err = parsePositive(c, "full-every"); err != nil {
+		return o, err
 	}
-	if u.up.RereadEvery, err = parsePositive(c, "reread-every"); err != nil {
-		return u, err
+	if o.up.RereadEvery, err = parsePositive(c, "reread-every"); err != nil {
+		return o, err
 	}
-	if u.up.Heartbeat, err = parsePositive(c, "heartbeat"); err != nil {
-		return u, err
+	if o.up.Heartbeat, err = parsePositive(c, "heartbeat"); err != nil {
+		return o, err
 	}
-	if err := parseLock(c, &u.up); err != nil {
-		return u, err
+	if err := parseLock(c, &o.up); err != nil {
+		return o, err
 	}
 	if err := notNegative(c, "busy-timeout", "max-restarts"); err != nil {
-		return u, err
+		return o, err
 	}
-	if u.sn.MaxStall <= 0 {
-		return u, usagef("--max-stall %v: a copy holds commits up for some time, however short: give it one, such as 100ms", u.sn.MaxStall)
+	if o.sn.MaxStall <= 0 {
+		return o, usagef("--max-stall %v: a copy holds commits up for some time, however short: give it one, such as 100ms", o.sn.MaxStall)
 	}
-	u.up.Source.Host = c.String("host")
-	if u.up.Source.Host == "" {
-		if u.up.Source.Host, err = os.Hostname(); err != nil {
-			return u, fmt.Errorf("find this host's name: %w", err)
+	o.up.Source.Host = c.String("host")
+	if o.up.Source.Host == "" {
+		if o.up.Source.Host, err = os.Hostname(); err != nil {
+			return o, fmt.Errorf("find this host's name: %w", err)
 		}
 	}
-	return u, nil
+	return o, nil
 }
 
 // parseLock reads how snapshots are to be locked.
@@ -135,16 +140,34 @@ type source struct{ file, name string }
 
 // A pusher pushes one database, any number of times. It is not for concurrent use.
 type pusher struct {
+	pushOptions
 	p      *program
 	st     store.Store
 	source source
-	up     upload.Options
-	sn     snapshot.Options
-
-	check *snapshot.CheckLevel // nil is none
-
-	path string // of the file, without links in it
+	path   string // of the file, without links in it
 }
+
+// openPusher finds the file, and what is remembered of it. The caller closes the pusher.
+func (p *program) openPusher(opts pushOptions, st store.Store, src source) (*pusher, error) {
+	path, err := filepath.EvalSymlinks(src.file)
+	if err != nil {
+		return nil, fmt.Errorf("find %s: %w", src.file, err)
+	}
+	if path, err = filepath.Abs(path); err != nil {
+		return nil, err
+	}
+	opts.up.Database = src.name
+	// As it will be in the index; what is remembered is kept as JSON, too.
+	opts.up.Source.Path = strings.ToValidUTF8(path, "\uFFFD")
+	opts.up.Memory, err = p.openMemory(state.Key{Store: fmt.Sprint(st), Database: src.name, Source: opts.up.Source})
+	if err != nil {
+		return nil, err
+	}
+	return &pusher{opts, p, st, src, path}, nil
+}
+
+// Close lets other processes have what is remembered.
+func (u *pusher) Close() { u.up.Memory.Close() }
 
 // An outcome is a snapshot that the store holds, be it that it was there already, and what is known of it.
 type outcome struct {
@@ -165,25 +188,6 @@ func (o *outcome) troubled() string {
 	}
 	return "the database could not be checked"
 }
-
-// open finds the file, so that what is wrong with that does not have to wait for the network, and
-// what is remembered of it. The pusher is to be closed then.
-func (u *pusher) open() (err error) {
-	if u.path, err = filepath.EvalSymlinks(u.source.file); err != nil {
-		return fmt.Errorf("find %s: %w", u.source.file, err)
-	}
-	if u.path, err = filepath.Abs(u.path); err != nil {
-		return err
-	}
-	u.up.Database = u.source.name
-	// As it will be in the index; what is remembered is kept as JSON, too.
-	u.up.Source.Path = strings.ToValidUTF8(u.path, "\uFFFD")
-	u.up.Memory, err = u.p.openMemory(state.Key{Store: fmt.Sprint(u.st), Database: u.source.name, Source: u.up.Source})
-	return err
-}
-
-// Close lets other processes have what is remembered.
-func (u *pusher) Close() { u.up.Memory.Close() }
 
 // push stores a snapshot, unless nothing has changed.
 func (u *pusher) push(ctx context.Context) (*outcome, error) {

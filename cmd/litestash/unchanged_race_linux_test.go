@@ -84,7 +84,7 @@ type unchangedRace struct {
 
 	rnd    *rand.Rand
 	path   string
-	pusher pusher
+	pusher *pusher
 	reader *liveShell            // nil if nobody else is to have the database open
 	holds  map[format.Name]int64 // which commit is in a snapshot
 
@@ -118,12 +118,11 @@ func (r *unchangedRace) start(t *testing.T, seed uint64) {
 		t.Fatal(err)
 	}
 	p := &program{ui: ui.New(ui.Options{Out: io.Discard, Err: io.Discard, Quiet: true}), log: slog.New(slog.DiscardHandler), tempDir: dir, stateDir: filepath.Join(dir, "state")}
-	r.pusher = pusher{
-		p: p, st: st, source: source{r.path, "app.db"},
+	opts := pushOptions{
 		up: upload.Options{Source: format.Source{Host: "here"}, TempDir: dir},
 		sn: snapshot.Options{TempDir: dir, BusyTimeout: time.Minute, MaxRestarts: 3},
 	}
-	if err := r.pusher.open(); err != nil {
+	if r.pusher, err = p.openPusher(opts, st, source{r.path, "app.db"}); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(r.pusher.Close)

@@ -9,6 +9,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/litestash/litestash/catalog"
 	"github.com/litestash/litestash/internal/ui"
 	"github.com/litestash/litestash/retention"
 	"github.com/litestash/litestash/snapshot"
@@ -51,7 +52,7 @@ func (p *program) watch(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	shared, err := p.newPusher(c)
+	push, err := p.pushOptions(c)
 	if err != nil {
 		return err
 	}
@@ -59,7 +60,8 @@ func (p *program) watch(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	if shared.st, err = p.openStoreWith(c.Context, store.Options{AllowNew: true}); err != nil {
+	st, err := p.openStoreWith(c.Context, store.Options{AllowNew: true})
+	if err != nil {
 		return err
 	}
 	if c.Bool("restore-if-missing") {
@@ -73,8 +75,7 @@ func (p *program) watch(c *cli.Context) error {
 	defer end()
 	var databases []watch.Database
 	for _, s := range sources {
-		w := &watched{pusher: shared, pulse: pulse, confirmEvery: opts.ConfirmEvery, policy: policy, ending: ending}
-		w.source = s
+		w := &watched{p: p, st: st, source: s, opts: push, pulse: pulse, confirmEvery: opts.ConfirmEvery, policy: policy, ending: ending}
 		defer w.Close()
 		databases = append(databases, w)
 	}
@@ -160,13 +161,16 @@ func (p *program) logRestored(r *restored) {
 
 // A watched is a database that is watched.
 type watched struct {
-	pusher
+	p            *program
+	st           store.Store
+	source       source
+	opts         pushOptions
 	pulse        *pulse
 	confirmEvery time.Duration
 	policy       retention.Policy
 	ending       context.Context // until the watch is to end
 
-	opened  bool
+	pusher  *pusher   // nil until the file is there
 	pruned  time.Time // the hour of the snapshot after which it was pruned last
 	seen    time.Time // when the store was last seen to hold the newest snapshot and all that it rests on
 	unsound error     // of the newest snapshot, see [outcome]
@@ -181,10 +185,10 @@ func (w *watched) Look() (string, error) {
 		return "", err
 	}
 	w.pulse.looked()
-	if !w.opened {
+	if w.pusher == nil {
 		return "", nil // it has to be pushed anyway
 	}
-	return snapshot.Look(w.path)
+	return snapshot.Look(w.pusher.path)
 }
 
 func (w *watched) Push(ctx context.Context) (look string, err error) {
@@ -202,20 +206,20 @@ func (w *watched) beat(err error) {
 }
 
 func (w *watched) pushOnce(ctx context.Context) (look string, err error) {
-	if !w.opened {
-		if err := w.open(); err != nil {
+	if w.pusher == nil {
+		if w.pusher, err = w.p.openPusher(w.opts, w.st, w.source); err != nil {
 			return "", err
 		}
-		w.opened = true
 	}
+	up := &w.pusher.up
 	if time.Since(w.seen) >= w.confirmEvery {
-		w.up.Confirmed = nil
+		up.Confirmed = nil
 	}
-	whole := w.up.Confirmed == nil
+	whole := up.Confirmed == nil
 	start := time.Now()
-	out, err := w.push(ctx)
+	out, err := w.pusher.push(ctx)
 	if err != nil {
-		w.up.Confirmed = nil
+		up.Confirmed = nil
 		return "", err
 	}
 	if out.trouble != nil {
@@ -227,7 +231,7 @@ func (w *watched) pushOnce(ctx context.Context) (look string, err error) {
 	if out.trouble == nil {
 		w.prune(ctx, out.Snapshot.Name.Time.UTC())
 	}
-	if facts := w.up.Memory.Facts(); facts != nil {
+	if facts := up.Memory.Facts(); facts != nil {
 		look = facts.Look
 	}
 	return look, nil
@@ -235,7 +239,8 @@ func (w *watched) pushOnce(ctx context.Context) (look string, err error) {
 
 // note remembers what has been confirmed. The name has been taken over, if that was asked for.
 func (w *watched) note(out *outcome, whole bool) {
-	w.up.Confirmed, w.up.Adopt, w.unsound = &out.Snapshot, false, out.unsound
+	w.pusher.up.Confirmed, w.pusher.up.Adopt = &out.Snapshot, false
+	w.unsound = out.unsound
 	if whole {
 		w.seen = time.Now()
 	}
@@ -286,19 +291,27 @@ func rounded(seconds float64) time.Duration {
 	return time.Duration(seconds * float64(time.Second)).Round(time.Millisecond)
 }
 
+// confirmed returns the newest snapshot if a push has confirmed that.
+func (w *watched) confirmed() *catalog.Snapshot {
+	if w.pusher == nil {
+		return nil
+	}
+	return w.pusher.up.Confirmed
+}
+
 func (w *watched) Due() bool {
-	newest := w.up.Confirmed
-	return newest != nil && time.Since(newest.Name.Time.UTC()) >= w.up.Heartbeat
+	newest := w.confirmed()
+	return newest != nil && time.Since(newest.Name.Time.UTC()) >= w.opts.up.Heartbeat
 }
 
 func (w *watched) Confirm(ctx context.Context) (bool, error) {
-	newest := w.up.Confirmed
-	if newest == nil || upload.LockDue(w.up) {
+	newest := w.confirmed()
+	if newest == nil || upload.LockDue(w.pusher.up) {
 		return false, nil
 	}
 	ok, err := upload.Confirm(ctx, w.st, *newest)
 	if !ok {
-		w.up.Confirmed = nil // the next push looks for itself
+		w.pusher.up.Confirmed = nil // the next push looks for itself
 	}
 	if ok || err != nil {
 		w.beat(err)
@@ -307,7 +320,7 @@ func (w *watched) Confirm(ctx context.Context) (bool, error) {
 }
 
 func (w *watched) Close() {
-	if w.opened {
+	if w.pusher != nil {
 		w.pusher.Close()
 	}
 }

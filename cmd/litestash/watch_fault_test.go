@@ -106,8 +106,7 @@ func failWatch(t *testing.T, step storetest.Step) bool {
 func (w *faultyWatch) run(ctx context.Context, db string) error {
 	log := slog.New(slog.NewJSONHandler(w, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	p := &program{ui: ui.New(ui.Options{Out: io.Discard, Err: io.Discard, Quiet: true}), log: log, tempDir: w.dir, stateDir: filepath.Join(w.dir, "state")}
-	d := &watched{confirmEvery: time.Hour, pusher: pusher{
-		p: p, st: w.st, source: source{db, "app.db"},
+	d := &watched{confirmEvery: time.Hour, p: p, st: w.st, source: source{db, "app.db"}, opts: pushOptions{
 		up: upload.Options{Source: format.Source{Host: "h"}, TempDir: w.dir},
 		sn: snapshot.Options{TempDir: w.dir},
 	}}

@@ -57,14 +57,14 @@ func (w *idleWatch) pass(d time.Duration) []storetest.Call {
 func (w *idleWatch) idle(hours int) {
 	w.t.Helper()
 	newest := w.newest()
-	temp := w.sn.TempDir
-	w.sn.TempDir = filepath.Join(temp, "missing") // where an image would be
+	temp := w.pusher.sn.TempDir
+	w.pusher.sn.TempDir = filepath.Join(temp, "missing") // where an image would be
 	for range hours {
 		if got := w.pass(time.Hour); len(got) != 1 || got[0] != (storetest.Call{Op: "Open", Key: newest.Object.Key}) {
 			w.t.Fatalf("in an hour the store was asked for %v, want %s: %s", got, newest.Object.Key, &w.log)
 		}
 	}
-	w.sn.TempDir = temp
+	w.pusher.sn.TempDir = temp
 }
 
 func (w *idleWatch) newest() catalog.Snapshot {
@@ -160,8 +160,7 @@ func newIdleWatch(t *testing.T, db string) *idleWatch {
 	}
 	w := &idleWatch{t: t, db: db, real: real, st: storetest.Fault(timeless{real})}
 	p := &program{ui: ui.New(ui.Options{Out: io.Discard, Err: io.Discard, Quiet: true}), log: slog.New(slog.NewTextHandler(&w.log, nil)), tempDir: dir, stateDir: filepath.Join(dir, "state")}
-	w.watched = &watched{confirmEvery: time.Hour, ending: t.Context(), pusher: pusher{
-		p: p, st: w.st, source: source{db, "app.db"},
+	w.watched = &watched{confirmEvery: time.Hour, ending: t.Context(), p: p, st: w.st, source: source{db, "app.db"}, opts: pushOptions{
 		up: upload.Options{Source: format.Source{Host: "h"}, Heartbeat: heartbeat, TempDir: dir, Logger: p.log},
 		sn: snapshot.Options{TempDir: dir},
 	}}

@@ -454,8 +454,7 @@ func TestWatchEndsPrune(t *testing.T) {
 	st := &slowDelete{Store: sound, begun: make(chan struct{})}
 	p := &program{ui: ui.New(ui.Options{Out: io.Discard, Err: io.Discard, Quiet: true}), log: slog.New(slog.DiscardHandler), tempDir: dir, stateDir: filepath.Join(dir, "state")}
 	ending, end := context.WithCancel(t.Context())
-	w := &watched{confirmEvery: time.Hour, policy: retention.Policy{Last: 1}, ending: ending, pusher: pusher{
-		p: p, st: st, source: source{db, "app.db"},
+	w := &watched{confirmEvery: time.Hour, policy: retention.Policy{Last: 1}, ending: ending, p: p, st: st, source: source{db, "app.db"}, opts: pushOptions{
 		up: upload.Options{Source: format.Source{Host: "h"}, EvenUnchanged: true, TempDir: dir},
 		sn: snapshot.Options{TempDir: dir},
 	}}
