@@ -41,7 +41,7 @@ func (c *lastCheck) ago(now time.Time) string {
 // String tells when a snapshot was checked, how deep that looked, and what came of it.
 func (c *lastCheck) String() string {
 	if c == nil {
-		return "never; litestash verify --check does it"
+		return "never; litestash verify NAME --check quick does it"
 	}
 	return ui.Time(c.Time) + ", " + c.Level + ": " + string(c.Outcome)
 }

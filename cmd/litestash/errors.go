@@ -156,8 +156,8 @@ var reasons = []reason{
 	{as[*seal.LockedError], exitLockedOut, "name the file of the identity with --identity or LITESTASH_IDENTITY_FILE, or say where the passphrase is with --passphrase-file; a damaged header looks the same"},
 
 	// What status finds.
-	{isLoss, exitDamaged, "litestash list and litestash verify --check tell more; see docs/incident.md"},
-	{as[*statusError], exitStale, "litestash push takes a snapshot, and litestash verify --check proves one"},
+	{isLoss, exitDamaged, "litestash list NAME and litestash verify NAME --check quick tell more, and litestash push FILE --full stores a sound one; see docs/incident.md"},
+	{as[*statusError], exitStale, "litestash push FILE takes a snapshot, and litestash verify NAME --check quick proves one"},
 	{is(errNoStatus), exitNotFound, "litestash push stores the first one; if there were some, find out what deletes from the store"},
 
 	// What keeps snapshots from being deleted or held.
@@ -213,6 +213,7 @@ var reasons = []reason{
 	{is(errNoVersions), exitRefused, "only a bucket with versions keeps what is deleted or overwritten"},
 	{is(store.ErrCannotLock), exitRefused, "leave --lock-for out, or use a bucket that was made with Object Lock: it cannot be added to a directory or, with most servers, to a bucket later"},
 	{is(store.ErrNoBucket), exitFailed, "make it, mount it, or correct --store: a bucket is s3://bucket/prefix, anything else is a directory"},
+	{isForbiddenFile, exitLockedOut, "run litestash as a user who may read the store's directory, and write there if it is to store something"},
 	{is(store.ErrDenied), exitLockedOut, "give credentials as for the aws command: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile, or a role; litestash policy prints what rights they need"},
 	{is(store.ErrUnreachable), exitUnreachable, "try again; litestash doctor tries the store step by step"},
 	{is(store.ErrUnknown), exitUnreachable, "litestash list tells whether it arrived"},
@@ -243,6 +244,11 @@ func anyOf(list ...func(error) bool) func(error) bool {
 	return func(err error) bool {
 		return slices.ContainsFunc(list, func(is func(error) bool) bool { return is(err) })
 	}
+}
+
+// isForbiddenFile reports whether the system denied access to a file, as that of a store in a directory.
+func isForbiddenFile(err error) bool {
+	return errors.Is(err, store.ErrDenied) && errors.Is(err, fs.ErrPermission)
 }
 
 // isLoss reports whether status has found that something is lost.

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 
 	"github.com/litestash/litestash/catalog"
 	"github.com/litestash/litestash/format"
@@ -33,26 +35,52 @@ func (p *program) openLookup(ctx context.Context) (*lookup, error) {
 // asked for by its name is found all the same.
 func (l *lookup) find(ctx context.Context, database string, m moment) (catalog.Snapshot, []catalog.Snapshot, error) {
 	snap, seen, err := m.find(ctx, l.st, database)
-	none := errors.As(err, new(*catalog.NotFoundError))
-	if err != nil && !none {
+	if err != nil && !errors.As(err, new(*catalog.NotFoundError)) {
 		return snap, seen, err
 	}
+	if lost := l.lost(database, m, snap.Name); lost != nil {
+		return snap, seen, lost
+	}
+	return snap, seen, err
+}
+
+// lost returns a [staleError] if this host has pushed a snapshot that m asks for and found, which may be zero, is older.
+func (l *lookup) lost(database string, m moment, found format.Name) error {
 	stale := func(pushed format.Name) bool {
-		return !pushed.IsZero() && m.name.IsZero() && (m.latest || pushed.Time <= format.TimeOf(m.time)) && (none || snap.Name.Compare(pushed) < 0)
+		return !pushed.IsZero() && m.name.IsZero() && (m.latest || pushed.Time <= format.TimeOf(m.time)) && found.Compare(pushed) < 0
 	}
 	pushed := l.pushed[database]
 	if !stale(pushed) {
-		return snap, seen, err
+		return nil
 	}
 	// Who deletes forgets before. What has been pushed since that was read is in no listing that was made before.
-	now, rerr := state.Remembered(l.stateDir, fmt.Sprint(l.st))
-	if rerr != nil {
-		return snap, seen, rerr
+	now, err := state.Remembered(l.stateDir, fmt.Sprint(l.st))
+	if err != nil {
+		return err
 	}
 	if still := now[database]; still.Compare(pushed) < 0 && !stale(still) {
-		return snap, seen, err
+		return nil
 	}
-	return snap, seen, &staleError{database, pushed, snap.Name}
+	return &staleError{database, pushed, found}
+}
+
+// losses returns what is lost, see lost, of all databases of which this host has pushed any, or of the one that is named.
+// newest are the newest that were found for m.
+func (l *lookup) losses(name string, m moment, newest []catalog.Snapshot) []error {
+	found := map[string]format.Name{}
+	for _, s := range newest {
+		found[s.Database] = s.Name
+	}
+	var all []error
+	for _, database := range slices.Sorted(maps.Keys(l.pushed)) {
+		if name != "" && name != database {
+			continue
+		}
+		if err := l.lost(database, m, found[database]); err != nil {
+			all = append(all, err)
+		}
+	}
+	return all
 }
 
 // A staleError says that the store has nothing as new as what this host has pushed. It matches

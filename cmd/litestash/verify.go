@@ -104,7 +104,7 @@ func (p *program) verify(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	return v.each(c.Context, all)
+	return v.each(c.Context, all, v.losses(name, moment{latest: true}, all[len(all)-1:]))
 }
 
 // newVerification reads the flags of verify.
@@ -146,20 +146,26 @@ func (v *verification) databases(ctx context.Context, at moment, all bool) error
 	if err != nil {
 		return err
 	}
-	if len(histories) == 0 {
-		return errNoDatabases
+	if all {
+		at = moment{latest: true}
 	}
-	var chosen []catalog.Snapshot
+	var chosen, newest []catalog.Snapshot
 	for _, h := range histories {
+		last := atMost(h, at)
+		newest = append(newest, last...)
 		if !all {
-			h = atMost(h, at)
+			h = last
 		}
 		chosen = append(chosen, h...)
 	}
-	if len(chosen) == 0 {
+	lost := v.losses("", at, newest)
+	switch {
+	case len(histories) == 0 && len(lost) == 0:
+		return errNoDatabases
+	case len(chosen) == 0 && len(lost) == 0:
 		return errNoneThen
 	}
-	return v.each(ctx, chosen)
+	return v.each(ctx, chosen, lost)
 }
 
 // sample verifies snapshots of a database, or of all, that together need at most budget bytes to be read.
@@ -168,17 +174,22 @@ func (v *verification) sample(ctx context.Context, name string, budget int64) er
 	if err != nil {
 		return err
 	}
-	if !slices.ContainsFunc(databases, func(d survey.Database) bool { return len(d.Snapshots) > 0 }) {
+	var newest []catalog.Snapshot
+	for _, d := range databases {
+		newest = append(newest, atMost(d.Snapshots, moment{latest: true})...)
+	}
+	lost := v.losses(name, moment{latest: true}, newest)
+	if len(newest) == 0 && len(lost) == 0 {
 		return errNoDatabases
 	}
 	chosen, tooLarge := survey.Sample(databases, budget)
 	if tooLarge > 0 {
 		v.p.ui.Warn("%s will never be in a sample of %s: it takes more to restore", counted(tooLarge, "database"), ui.Bytes(budget))
 	}
-	if len(chosen) == 0 {
+	if len(chosen) == 0 && len(lost) == 0 {
 		return usagef("--sample: each snapshot takes more to restore than %s", ui.Bytes(budget))
 	}
-	return v.each(ctx, chosen)
+	return v.each(ctx, chosen, lost)
 }
 
 // sampleBudget reads how much a sample may read; 0 is that none is asked for.
@@ -234,10 +245,14 @@ func atMost(history []catalog.Snapshot, m moment) []catalog.Snapshot {
 	return nil
 }
 
-// each verifies snapshots that were listed. Of an object that is gone it is told once what that means.
-func (v *verification) each(ctx context.Context, snapshots []catalog.Snapshot) error {
+// each verifies snapshots that were listed, and tells what else is lost. Of an object that is gone it is told once what that
+// means.
+func (v *verification) each(ctx context.Context, snapshots []catalog.Snapshot, lost []error) error {
 	told := map[format.Key]bool{}
-	return v.p.each(ctx, len(snapshots), func(i int) error {
+	return v.p.each(ctx, len(snapshots)+len(lost), func(i int) error {
+		if i >= len(snapshots) {
+			return lost[i-len(snapshots)]
+		}
 		again := false
 		err := v.found(ctx, func() (catalog.Snapshot, error) {
 			if !again {
