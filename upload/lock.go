@@ -79,11 +79,11 @@ func remembered(l store.Lock) state.Lock { return state.Lock{Mode: string(l.Mode
 
 // lockPath makes sure that all of a path is locked at least as lock says. It asks the store only about
 // what is not known to be, and notes in path what is. If something cannot be built on it says why.
-func (p *Push) lockPath(ctx context.Context, path []state.Link, lock store.Lock) (trouble string, err error) {
+func (p *Push) lockPath(ctx context.Context, path []state.Link, lock store.Lock) (why string, err error) {
 	if p.locker == nil {
 		return "", nil
 	}
-	troubles := make([]string, len(path))
+	whys := make([]string, len(path))
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(lookers)
 	for i := range path {
@@ -95,9 +95,9 @@ func (p *Push) lockPath(ctx context.Context, path []state.Link, lock store.Lock)
 			err := p.locker.ExtendLock(ctx, p.opts.Database+"/"+l.Key, lock)
 			switch {
 			case errors.Is(err, fs.ErrNotExist):
-				troubles[i] = l.Key + " is gone"
+				whys[i] = l.Key + " is gone"
 			case errors.Is(err, store.ErrLockMode):
-				troubles[i] = l.Key + " is locked in another mode"
+				whys[i] = l.Key + " is locked in another mode"
 			case err != nil:
 				return err
 			default:
@@ -109,22 +109,22 @@ func (p *Push) lockPath(ctx context.Context, path []state.Link, lock store.Lock)
 	if err := g.Wait(); err != nil {
 		return "", fmt.Errorf("lock what the snapshot rests on: %w", err)
 	}
-	if i := slices.IndexFunc(troubles, func(t string) bool { return t != "" }); i >= 0 {
-		return troubles[i], nil
+	if i := slices.IndexFunc(whys, func(why string) bool { return why != "" }); i >= 0 {
+		return whys[i], nil
 	}
 	return "", nil
 }
 
 // renewLocks extends the locks of the newest snapshot and of all that it rests on, so that it stays for as
 // long from now on as one that would be stored now. The facts in the memory may be other ones afterwards.
-func (p *Push) renewLocks(ctx context.Context, lock store.Lock) (trouble string, err error) {
+func (p *Push) renewLocks(ctx context.Context, lock store.Lock) (why string, err error) {
 	if p.locker == nil {
 		return "", nil
 	}
 	facts := p.opts.Memory.Facts()
 	path := slices.Clone(facts.Path)
-	if trouble, err = p.lockPath(ctx, path, lock); trouble != "" || err != nil || slices.Equal(path, facts.Path) {
-		return trouble, err
+	if why, err = p.lockPath(ctx, path, lock); why != "" || err != nil || slices.Equal(path, facts.Path) {
+		return why, err
 	}
 	if err := p.opts.Memory.SetPath(path); err != nil {
 		p.log.Warn("what is locked cannot be remembered", "err", err)

@@ -20,14 +20,14 @@ import (
 const lookers = 8
 
 // look makes sure that the store holds all of a path and that nobody has announced to delete any of it. If not, it says
-// what is wrong: why nothing can build on that. See [catalog.PathCheck].
-func (p *Push) look(ctx context.Context, path []state.Link) (trouble string, err error) {
+// why nothing can build on that. See [catalog.PathCheck].
+func (p *Push) look(ctx context.Context, path []state.Link) (why string, err error) {
 	check := catalog.PathCheck{}
 	for _, l := range path {
 		check.Path = append(check.Path, l.In(p.opts.Database).Name)
 	}
-	if p.brief {
-		check.Confirmed = p.newest.Name
+	if p.history.confirmed {
+		check.Confirmed = p.history.newest.Name
 	}
 	switch t, err := check.In(p.view(ctx, path)); {
 	case err != nil || t == catalog.Trouble{}:
@@ -44,7 +44,7 @@ func (p *Push) view(ctx context.Context, path []state.Link) catalog.View {
 	return catalog.View{
 		Announced: func() (map[format.Name]bool, error) { return catalog.Announced(ctx, p.st, p.opts.Database) },
 		ConfirmedGone: func() (bool, error) {
-			gone, err := isGone(ctx, p.st, p.newest.Key.String(), p.newest.Object.Size)
+			gone, err := isGone(ctx, p.st, p.history.newest.Key.String(), p.history.newest.Object.Size)
 			if gone && err == nil {
 				err = p.missNewest(ctx)
 			}
@@ -61,9 +61,9 @@ func (p *Push) missNewest(ctx context.Context) error {
 	if err != nil && !errors.As(err, new(*catalog.NotFoundError)) {
 		return err
 	}
-	newer := func(s catalog.Snapshot) bool { return s.Name != p.stored && s.Name.Compare(p.newest.Name) > 0 }
+	newer := func(s catalog.Snapshot) bool { return s.Name != p.stored && s.Name.Compare(p.history.newest.Name) > 0 }
 	if !slices.ContainsFunc(found, newer) && !p.opts.Memory.Forgotten() {
-		p.damage = &LostError{p.opts.Database, p.newest.Base()}
+		p.damage = &LostError{p.opts.Database, p.history.newest.Base()}
 	}
 	return nil
 }
