@@ -189,7 +189,8 @@ func (f *follower) addFollowed(ctx context.Context, number uint32, page []byte) 
 // addTail adds what was committed after the newest snapshot and before the WAL was begun anew, but for the pages of its frames
 // now. All of that is in the database file, and was before a frame could be written over.
 //
-// A page has to be the same there: who is killed in a commit may leave a frame that ends one and was never valid.
+// A page has to be the same there: who is killed in a commit may leave a frame that ends one and was never valid. It has to be
+// since before the frames that are followed ended: the same may have been committed later.
 func (f *follower) addTail(ctx context.Context) (fewest uint32, err error) {
 	old := f.was.index.reader(f.wal.file)
 	tail, err := old.tail(f.was.index.frames(), f.was.index.sums(), f.tooMany)
@@ -197,10 +198,12 @@ func (f *follower) addTail(ctx context.Context) (fewest uint32, err error) {
 		return 0, err
 	}
 	page, inFile := make([]byte, f.wal.pageSize), make([]byte, f.wal.pageSize)
+	compared := pageset.New(f.is.index.pages())
 	for number, frame := range tail.newest {
 		if number > f.is.index.pages() || f.followed.Has(number) {
 			continue
 		}
+		compared.Add(number, 1)
 		if err := errors.Join(f.wal.readPage(frame, page), f.readPage(number, inFile)); err != nil {
 			return 0, err
 		}
@@ -211,7 +214,34 @@ func (f *follower) addTail(ctx context.Context) (fewest uint32, err error) {
 			return 0, err
 		}
 	}
+	if len(tail.newest) > 0 {
+		if err := f.confirmFile(ctx, compared); err != nil {
+			return 0, err
+		}
+	}
 	return tail.fewest, tail.confirm()
+}
+
+// confirmFile fails if one of the pages may have been written to the database file from a newer frame than are followed.
+func (f *follower) confirmFile(ctx context.Context, pages pageset.Set) error {
+	look, err := glanceOften(f.path)
+	if err != nil {
+		return err
+	}
+	now, ok := parseFingerprint(look) // what is not in it by now was not written before
+	if !ok || !now.sameFiles(&f.is) || now.index.salts() != f.is.index.salts() {
+		return errOtherWAL
+	}
+	frames, err := f.wal.find(ctx, now.index.frames(), pages)
+	if err != nil {
+		return err
+	}
+	for page, frame := range frames {
+		if frame > f.is.index.frames() {
+			return notFollowed(fmt.Sprintf("page %d may be in the database file as it was committed meanwhile", page))
+		}
+	}
+	return nil
 }
 
 // checkGrowth fails if the database has a page that it had not when it was smallest since, and that was not written.

@@ -20,8 +20,12 @@ func isNext(was, is [8]byte) bool {
 	return binary.BigEndian.Uint32(is[:]) == binary.BigEndian.Uint32(was[:])+1
 }
 
-// isEarlier reports whether a frame with such salts is from before the WAL was begun with the salts of r.
+// isEarlier reports whether a frame with such salts is from before the WAL was begun with the salts of r. Salts of zero are of any
+// time, also a later one: SQLite writes them where it is to compute the checksums at the commit, walEncodeFrame in its wal.c.
 func (r *walReader) isEarlier(salts [8]byte) bool {
+	if salts == [8]byte{} {
+		return false
+	}
 	const farthest = 1 << 16 // further back it may be anything
 	back := binary.BigEndian.Uint32(r.salts[:]) - binary.BigEndian.Uint32(salts[:])
 	return back >= 1 && back <= farthest && [4]byte(salts[4:]) != [4]byte(r.salts[4:])
@@ -39,6 +43,10 @@ type walTail struct {
 
 // tail reads the frames after a frame with the running checksum sums, to where the WAL ended when it was begun anew. That
 // is sure only where a frame of an earlier time follows: whatever came later would be over it. It fails if tooMany says so of the number of frames.
+//
+// The count in the salts starts from 1 in each WAL whose application cuts it off when it opens the database, and copies are
+// written over databases. So that the frames are in the WAL that was remembered, one at least has to have its checksum: that frame itself, if
+// none follow.
 func (r *walReader) tail(after uint32, sums walSums, tooMany func(uint32) bool) (*walTail, error) {
 	t := &walTail{newest: map[uint32]uint32{}, fewest: math.MaxUint32, file: r.file, off: r.offset(after + 1)}
 	in := bufio.NewReaderSize(io.NewSectionReader(r.file, t.off, math.MaxInt64-t.off), 1<<20)
@@ -59,6 +67,9 @@ func (r *walReader) tail(after uint32, sums walSums, tooMany func(uint32) bool) 
 		}
 		f, salts := parseFrame(b)
 		if r.isEarlier(salts) && f.page > 0 {
+			if frame == after+1 {
+				return t, r.isThere(after, sums)
+			}
 			return t, nil
 		}
 		sums.add(b[:8], r.order)
@@ -73,6 +84,18 @@ func (r *walReader) tail(after uint32, sums walSums, tooMany func(uint32) bool) 
 			t.fewest = min(t.fewest, f.pages)
 		}
 	}
+}
+
+// isThere fails if a frame with the running checksum sums is not there any more.
+func (r *walReader) isThere(frame uint32, sums walSums) error {
+	var b [frameHeader]byte
+	if _, err := r.file.ReadAt(b[:], r.offset(frame)); err != nil {
+		return fmt.Errorf("read the WAL: %w", err)
+	}
+	if _, salts := parseFrame(b[:]); salts != r.salts || storedSums(b[16:]) != sums {
+		return errOtherWAL
+	}
+	return nil
 }
 
 // confirm fails if what was read of the tail may not have been: a WAL is written in the order of its frames, so with the first

@@ -2,6 +2,7 @@ package snapshot
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -29,7 +30,8 @@ func newAnewRig(t *testing.T, earlier int) *anewRig {
 	path := filepath.Join(t.TempDir(), "app.db")
 	run(t, path, fmt.Sprintf("PRAGMA auto_vacuum=2; PRAGMA journal_mode=wal; CREATE TABLE t(a INTEGER PRIMARY KEY, b); INSERT INTO t(b) SELECT hex(randomblob(100)) FROM generate_series(1, %d)", anewRows))
 	r := &anewRig{follows: &follows{path: path, opts: Options{TempDir: t.TempDir(), Salt: format.NewSalt()}}, t: t, s: startShell(t, path, 0)}
-	r.s.do(t, "PRAGMA wal_autocheckpoint=0")
+	// To cut it off first makes the count in the salts start from 1, as near to salts of zero and to those of other times as it gets.
+	r.s.do(t, "PRAGMA wal_autocheckpoint=0; PRAGMA wal_checkpoint(TRUNCATE)")
 	for range earlier {
 		r.update(2000)
 	}
@@ -158,9 +160,23 @@ func TestFollowAnew(t *testing.T) {
 			r.anew()
 			r.update(900)
 		}},
-		{"and is as long as it was", earlier, true, func(r *anewRig) {
+		{"and is nearly as long as it was", earlier, true, func(r *anewRig) {
+			r.anew()
+			for row := range r.index().frames() - 1 {
+				r.update(1000 + 100*int(row%3))
+			}
+		}},
+		{"and is as long as it was", earlier, false, func(r *anewRig) {
 			r.anew()
 			for row := range r.index().frames() {
+				r.update(1000 + 100*int(row%3))
+			}
+		}},
+		{"after commits, and is as long as it was", earlier, true, func(r *anewRig) {
+			n := r.index().frames()
+			r.update(700)
+			r.anew()
+			for row := range n {
 				r.update(1000 + 100*int(row%3))
 			}
 		}},
@@ -185,6 +201,54 @@ func TestFollowAnew(t *testing.T) {
 		}},
 		{"after a commit that was never valid", earlier, false, func(r *anewRig) { r.update(700); r.orphan(r.pageOf(1300)); r.anew(); r.update(900) }},
 		{"after such a commit, of a page that was written again", earlier, true, func(r *anewRig) { r.orphan(r.pageOf(1300)); r.anew(); r.update(1300) }},
+		{"and what was given up later is over it", earlier, false, func(r *anewRig) {
+			for row := range 8 {
+				r.update(1000 + row)
+			}
+			r.next(r.t)
+			r.update(700)
+			r.anew()
+			r.update(900)
+			r.s.do(r.t, given(some, some, "UPDATE t SET b=1 WHERE a > 2000; "))
+		}},
+		{"in another life of the application", earlier, false, func(r *anewRig) {
+			r.s.do(r.t, "PRAGMA journal_size_limit=1000000000;\n.filectrl persist_wal 1\n") // to keep the files, as inodes that are used again do
+			r.s.quit()
+			r.s = startShell(r.t, r.path, 0)
+			r.s.do(r.t, "PRAGMA wal_autocheckpoint=0; PRAGMA wal_checkpoint(TRUNCATE)")
+			for range 40 {
+				r.update(2000)
+			}
+			for row := 700; row <= 800; row += 100 {
+				r.anew()
+				r.update(row)
+			}
+		}},
+		{"after a copy was written over it", earlier, false, func(r *anewRig) {
+			copies := map[string][]byte{}
+			for _, suffix := range []string{"", "-wal"} {
+				b, err := os.ReadFile(r.path + suffix)
+				if err != nil {
+					r.t.Fatal(err)
+				}
+				copies[suffix] = b
+			}
+			r.update(700)
+			r.update(800)
+			r.next(r.t)
+			r.parent, r.old = r.newest, r.content // so that no older page is looked at
+			r.s.kill()
+			for suffix, b := range copies {
+				if err := os.WriteFile(r.path+suffix, b, 0o600); err != nil {
+					r.t.Fatal(err)
+				}
+			}
+			r.s = startShell(r.t, r.path, 0)
+			r.s.do(r.t, "PRAGMA wal_autocheckpoint=0")
+			r.update(1500)
+			r.anew()
+			r.update(900)
+		}},
 		{"with a bit of it changed", earlier, false, func(r *anewRig) {
 			r.update(700)
 			flip(r.t, r.path+"-wal", frameAt(r.index().frames())+2000)
@@ -225,6 +289,93 @@ func TestFollowAnew(t *testing.T) {
 			r.next(t)
 			r.compare(t, "the next one")
 		})
+	}
+}
+
+// An onceContext does something when it is first asked.
+type onceContext struct {
+	context.Context
+	do func()
+}
+
+func (c *onceContext) Err() error {
+	if do := c.do; do != nil {
+		c.do = nil
+		do()
+	}
+	return c.Context.Err()
+}
+
+// TestTailRetry lets who was killed in a commit do the same again, after another commit, while the frames are read. The pages
+// are then in the database file as in the commit that was never valid.
+func TestTailRetry(t *testing.T) {
+	for _, again := range []bool{false, true} {
+		t.Run(fmt.Sprint(again), func(t *testing.T) {
+			r := newAnewRig(t, 50)
+			const commit = "UPDATE t SET b='again' WHERE a IN (1300, 1700)"
+			index, err := os.OpenFile(r.path+"-shm", os.O_RDWR, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer index.Close()
+			headers := make([]byte, 2*len(indexHeader{}))
+			_, err = index.ReadAt(headers, 0)
+			other := startShell(t, r.path, 0)
+			other.do(t, commit)
+			other.kill()
+			if _, writeErr := index.WriteAt(headers, 0); err != nil || writeErr != nil {
+				t.Fatal(err, writeErr)
+			}
+			if got := r.s.do(t, "SELECT count(*) FROM t WHERE b='again'"); got != "0" {
+				t.Fatalf("the commit is valid: %s", got)
+			}
+			r.anew()
+			r.update(900)
+			whole := take(t, r.path, Options{Salt: r.opts.Salt})
+			ctx := &onceContext{Context: t.Context(), do: func() {
+				r.update(1500)
+				if again {
+					r.s.do(t, commit)
+				}
+				r.s.do(t, "PRAGMA wal_checkpoint")
+			}}
+			r.opts.Base = newestBase{imageBase{r.parent}, r.newest}
+			m, err := Take(ctx, r.path, r.opts)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer m.Close()
+			if after := take(t, r.path, Options{Salt: r.opts.Salt}); m.Root() != whole.Root() && m.Root() != after.Root() {
+				t.Error("the image is neither the database before nor after")
+			}
+			if m.Stats().Followed {
+				t.Error("followed")
+			}
+		})
+	}
+}
+
+// TestTailBusy follows a WAL that was begun anew while more is committed to it and checkpointed.
+func TestTailBusy(t *testing.T) {
+	for _, c := range []struct {
+		row      int // of the commit meanwhile
+		followed bool
+	}{{1500, true}, {700, false}} {
+		r := newAnewRig(t, 50)
+		r.update(700)
+		r.anew()
+		r.update(900)
+		whole := take(t, r.path, Options{Salt: r.opts.Salt})
+		ctx := &onceContext{Context: t.Context(), do: func() { r.update(c.row) }}
+		r.opts.Base = newestBase{imageBase{r.parent}, r.newest}
+		m, err := Take(ctx, r.path, r.opts)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer m.Close()
+		if got := m.Stats().Followed; got != c.followed || (m.Root() == whole.Root()) != got {
+			t.Errorf("row %d: followed: %v, want %v, or another image than then", c.row, got, c.followed)
+		}
 	}
 }
 
@@ -278,7 +429,7 @@ func TestSalts(t *testing.T) {
 		next, earlier bool
 	}{
 		{5, 1, false, false}, {6, 2, true, false}, {7, 2, false, false}, {4, 2, false, true}, {4, 1, false, false},
-		{0, 2, false, true}, {1<<32 - 1, 2, false, true}, {1 << 31, 2, false, false},
+		{0, 2, false, true}, {1<<32 - 1, 2, false, true}, {1 << 31, 2, false, false}, {0, 0, false, false},
 	} {
 		r := walReader{salts: salts(5, 1)}
 		other := salts(c.first, c.second)
