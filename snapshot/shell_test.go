@@ -62,16 +62,24 @@ func startShell(t testing.TB, path string, uid uint32) *shell {
 // do runs sql and returns what it prints.
 func (s *shell) do(t testing.TB, sql string) string {
 	t.Helper()
+	out, ok := s.try(sql)
+	if !ok {
+		t.Fatalf("%s: the shell ended", sql)
+	}
+	return out
+}
+
+// try is as do, but the shell may end of it.
+func (s *shell) try(sql string) (out string, ok bool) {
 	fmt.Fprintf(s.in, "%s;\n.print =end=\n", sql)
-	var out []string
+	var lines []string
 	for s.lines.Scan() {
 		if s.lines.Text() == "=end=" {
-			return strings.Join(out, "\n")
+			return strings.Join(lines, "\n"), true
 		}
-		out = append(out, s.lines.Text())
+		lines = append(lines, s.lines.Text())
 	}
-	t.Fatalf("%s: the shell ended", sql)
-	return ""
+	return "", false
 }
 
 // kill ends the shell without giving it time to clean up.
