@@ -98,6 +98,8 @@ func (f *follower) compare(pages uint32) error {
 	switch {
 	case !f.is.sameFiles(&f.was):
 		return notFollowed("its files are others")
+	case was.salts() == [8]byte{}: // of which there may be more than one
+		return notFollowed("the WAL has no salts")
 	case was.frames() == 0 || is.frames() == 0 || was.pageSize() != is.pageSize() || was.order() != is.order(),
 		!f.anew && (was.salts() != is.salts() || was.frames() > is.frames()):
 		return errOtherWAL

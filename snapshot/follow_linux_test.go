@@ -429,6 +429,34 @@ func TestFollowByteOrder(t *testing.T) {
 	}
 }
 
+// TestFollowSaltsOfZero does not follow a WAL without salts. SQLite begins one if it has to make the index anew for an
+// empty WAL and has begun one before: the salts that it had counted on are gone with the index.
+func TestFollowSaltsOfZero(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "app.db")
+	run(t, path, "PRAGMA journal_mode=wal; CREATE TABLE t(a INTEGER PRIMARY KEY, b); INSERT INTO t(b) SELECT hex(randomblob(100)) FROM generate_series(1, 3000); UPDATE t SET b='w' WHERE a=3000")
+	f := &follows{path: path, opts: Options{TempDir: t.TempDir(), Salt: format.NewSalt()}}
+	live := func() *shell {
+		s := startShell(t, path, 0)
+		s.do(t, "PRAGMA wal_autocheckpoint=0; PRAGMA journal_size_limit=1000000; PRAGMA wal_checkpoint(TRUNCATE);\n.filectrl persist_wal 1\n")
+		flip(t, path+"-shm", 8) // as whoever is killed between the copies of the header leaves it
+		s.do(t, "UPDATE t SET b='x' WHERE a=3000")
+		look, err := glanceOften(path)
+		if l, ok := parseFingerprint(look); err != nil || !ok || l.index.frames() != 1 || l.index.salts() != [8]byte{} {
+			t.Fatalf("the WAL has salts, or other frames: %s, %v", look, err)
+		}
+		return s
+	}
+	s := live()
+	f.begin(t)
+	s.do(t, "UPDATE t SET b='y' WHERE a=1; UPDATE t SET b='w' WHERE a=3000")
+	s.quit()
+	live() // and writes the same frame
+	if m := f.next(t); m.Stats().Followed {
+		t.Error("followed")
+	}
+	f.compare(t, "another life")
+}
+
 // A longWAL has a frame of each page, in order.
 type longWAL struct{}
 
