@@ -217,8 +217,8 @@ func (c *Chain) prove(ctx context.Context, snap catalog.Snapshot) error {
 			root.Write(entries[i].Hash[:])
 		}
 	}
-	if root.Sum() != c.Index.Root {
-		return fmt.Errorf("%s: %w: the page hashes do not make the root", snap.Object.Key, format.ErrDamaged)
+	if err := root.Check(c.Index.Root); err != nil {
+		return fmt.Errorf("%s: %w", snap.Object.Key, err)
 	}
 	return nil
 }

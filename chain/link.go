@@ -3,7 +3,6 @@ package chain
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 
 	"github.com/litestash/litestash/catalog"
@@ -53,11 +52,7 @@ func (l *Link) CheckHeader(ctx context.Context, open func(context.Context, forma
 	if _, err := io.ReadFull(r, frame); err != nil {
 		return err
 	}
-	h, err := format.ParseHeader(frame)
-	if err == nil && *h != l.Tail.Index.Header {
-		err = fmt.Errorf("%w: header and index disagree", format.ErrDamaged)
-	}
-	return err
+	return l.Tail.CheckHeader(frame)
 }
 
 // Open reads a range of the object, but not from the store if it is part of what was read already.

@@ -98,6 +98,14 @@ func (r *RootHasher) Write(hashes []byte) (int, error) { return r.h.Write(hashes
 // Sum returns the root.
 func (r *RootHasher) Sum() Root { return Root(r.h.Sum(nil)) }
 
+// Check checks that the hashes make the root want.
+func (r *RootHasher) Check(want Root) error {
+	if r.Sum() != want {
+		return damaged("the page hashes do not make the root")
+	}
+	return nil
+}
+
 // MarshalText implements [encoding.TextMarshaler].
 func (s Salt) MarshalText() ([]byte, error) { return hex.AppendEncode(nil, s[:]), nil }
 

@@ -185,24 +185,20 @@ func (p *plan) framePages(link uint32, frame int) ([]uint32, []chain.Entry, erro
 type fetcher struct {
 	p      *plan
 	w      io.WriterAt
-	dec    *format.Decompressor
-	hasher *format.PageHasher
+	frames *format.FrameChecker
 	frame  []byte
-	pages  []byte
 }
 
 func newFetcher(p *plan, w io.WriterAt) *fetcher {
 	return &fetcher{
 		p:      p,
 		w:      w,
-		dec:    format.NewDecompressor(),
-		hasher: format.NewPageHasher(p.index.Salt),
+		frames: format.NewFrameChecker(p.index.Salt),
 		frame:  make([]byte, format.MaxFrame),
-		pages:  make([]byte, format.FrameSize),
 	}
 }
 
-func (f *fetcher) Close() { f.dec.Close() }
+func (f *fetcher) Close() { f.frames.Close() }
 
 // fetch reads a span in one go. What turns out damaged is read once more, from there on, in case
 // it was the way that damaged it.
@@ -253,12 +249,9 @@ func (f *fetcher) read(ctx context.Context, l *chain.Link, s span, again bool) (
 
 // write checks a frame and each of its pages that is wanted, and writes those.
 func (f *fetcher) write(l *chain.Link, link uint32, frame int, stored []byte) error {
-	if format.Checksum(stored) != l.Checksums[frame] {
-		return fmt.Errorf("%w: checksum of data frame %d", format.ErrDamaged, frame)
-	}
-	pages := f.pages[:l.Tail.FrameLen(frame)]
-	if err := f.dec.Decompress(pages, stored); err != nil {
-		return fmt.Errorf("data frame %d: %w", frame, err)
+	pages, err := f.frames.Pages(l.Tail, frame, stored, l.Checksums[frame])
+	if err != nil {
+		return err
 	}
 	numbers, entries, err := f.p.framePages(link, frame)
 	if err != nil {
@@ -285,7 +278,7 @@ func (f *fetcher) write(l *chain.Link, link uint32, frame int, stored []byte) er
 func (f *fetcher) checkRun(link uint32, numbers []uint32, entries []chain.Entry, pages []byte, i int) (n int, err error) {
 	size := f.p.index.PageSize
 	for n < len(numbers) && f.p.wants(link, numbers[n], entries[n]) && numbers[n] == numbers[0]+uint32(n) {
-		if f.hasher.Hash(pages[(i+n)*size:(i+n+1)*size]) != entries[n].Hash {
+		if !f.frames.Matches(pages[(i+n)*size:(i+n+1)*size], entries[n].Hash) {
 			return 0, fmt.Errorf("%w: page %d", format.ErrDamaged, numbers[n])
 		}
 		n++

@@ -26,10 +26,8 @@ type checker struct {
 	next  int    // frame, counted from the header
 	frame []byte // what is left of the one that was checked last
 	buf   []byte
-	pages []byte
 
-	dec     *format.Decompressor
-	hasher  *format.PageHasher
+	frames  *format.FrameChecker
 	root    *format.RootHasher
 	sums    [][sha256.Size]byte // of the page table segments that were read
 	segment *format.Segment     // the last of them
@@ -41,7 +39,7 @@ func newChecker(ctx context.Context, kind format.Kind, object *seal.Object, tail
 	x := tail.Index
 	return &checker{
 		ctx: ctx, kind: kind, object: object, tail: tail, end: end, body: body,
-		hasher: format.NewPageHasher(x.Salt),
+		frames: format.NewFrameChecker(x.Salt),
 		root:   format.NewRootHasher(x.PageSize, x.Pages, x.Salt),
 	}
 }
@@ -58,11 +56,9 @@ func (c *checker) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// Close releases the decompressor.
+// Close releases what checks the frames.
 func (c *checker) Close() error {
-	if c.dec != nil {
-		c.dec.Close()
-	}
+	c.frames.Close()
 	return nil
 }
 
@@ -71,7 +67,7 @@ func (c *checker) load() error {
 	t, i := c.tail, c.next
 	c.next++
 	if i == 0 {
-		return c.pass(t.Header, c.checkHeader)
+		return c.pass(t.Header, t.CheckHeader)
 	}
 	if i--; i < len(t.Data) {
 		return c.pass(t.Data[i], func(b []byte) error { return c.checkData(i, b) })
@@ -110,14 +106,6 @@ func (c *checker) pass(s format.Span, check func([]byte) error) error {
 	return nil
 }
 
-func (c *checker) checkHeader(b []byte) error {
-	h, err := format.ParseHeader(b)
-	if err == nil && *h != c.tail.Index.Header {
-		err = fmt.Errorf("%w: header and index disagree", format.ErrDamaged)
-	}
-	return err
-}
-
 func (c *checker) checkData(i int, stored []byte) error {
 	size := c.tail.Index.PageSize
 	first := i * (format.FrameSize / size) // page of those that are carried
@@ -127,18 +115,12 @@ func (c *checker) checkData(i int, stored []byte) error {
 		}
 	}
 	at := first % format.SegmentPages
-	if format.Checksum(stored) != c.segment.Frames[at/(format.FrameSize/size)] {
-		return fmt.Errorf("%w: checksum of data frame %d", format.ErrDamaged, i)
-	}
-	if c.dec == nil {
-		c.dec, c.pages = format.NewDecompressor(), make([]byte, format.FrameSize)
-	}
-	pages := c.pages[:c.tail.FrameLen(i)]
-	if err := c.dec.Decompress(pages, stored); err != nil {
-		return fmt.Errorf("data frame %d: %w", i, err)
+	pages, err := c.frames.Pages(c.tail, i, stored, c.segment.Frames[at/(format.FrameSize/size)])
+	if err != nil {
+		return err
 	}
 	for n := 0; n < len(pages)/size; n++ {
-		if c.hasher.Hash(pages[n*size:(n+1)*size]) != c.segment.Hashes[at+n] {
+		if !c.frames.Matches(pages[n*size:(n+1)*size], c.segment.Hashes[at+n]) {
 			return fmt.Errorf("%w: page %d of data frame %d", format.ErrDamaged, n, i)
 		}
 	}
@@ -173,8 +155,8 @@ func (c *checker) checkEnd(b []byte) error {
 	if !bytes.Equal(b, c.end[len(c.end)-len(b):]) {
 		return fmt.Errorf("%w: the end is another the second time", format.ErrDamaged)
 	}
-	if c.kind == format.Full && c.root.Sum() != c.tail.Index.Root {
-		return fmt.Errorf("%w: the page hashes do not make the root", format.ErrDamaged)
+	if c.kind == format.Full {
+		return c.root.Check(c.tail.Index.Root)
 	}
 	return nil
 }
