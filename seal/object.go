@@ -182,7 +182,12 @@ func (x *Object) End() ([]byte, error) {
 		return x.end.bytes()
 	}
 	from := (x.endAt() - x.payload) / (chunkSize + overhead) * chunkSize
-	return x.Read(context.Background(), format.Span{Off: from, Len: x.Size() - from})
+	s := format.Span{Off: from, Len: x.Size() - from}
+	r, err := x.open(s, io.NopCloser(io.NewSectionReader(x.end, 0, x.end.size)), x.endAt())
+	if err != nil {
+		return nil, err
+	}
+	return readAll(r, s.Len)
 }
 
 // endAt returns where what is kept of the end is stored.
