@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -94,11 +95,14 @@ func (m *image) hash(from int) {
 
 // The methods below are those of [upload.Image].
 
-func (m *image) ReadAt(b []byte, off int64) (int, error) { return copy(b, m.data[off:]), nil }
-func (m *image) PageSize() int                           { return m.pageSize }
-func (m *image) Pages() uint32                           { return uint32(len(m.data) / m.pageSize) }
-func (m *image) Taken() time.Time                        { return m.taken }
-func (m *image) Look() string                            { return "" }
+func (m *image) ReadAt(b []byte, off int64) (int, error) {
+	return bytes.NewReader(m.data).ReadAt(b, off)
+}
+
+func (m *image) PageSize() int    { return m.pageSize }
+func (m *image) Pages() uint32    { return uint32(len(m.data) / m.pageSize) }
+func (m *image) Taken() time.Time { return m.taken }
+func (m *image) Look() string     { return "" }
 
 func (m *image) Root() format.Root {
 	r := format.NewRootHasher(m.pageSize, m.Pages(), m.salt)
