@@ -45,9 +45,9 @@ func Losses(all []catalog.Snapshot) []Loss {
 	return losses
 }
 
-// LossOf returns what it means that an object is gone for the snapshots of a database, of which all were
+// lossOf returns what it means that an object is gone for the snapshots of a database, of which all were
 // listed, in the order of time. Before and After are the nearest to the snapshot asked.
-func LossOf(all []catalog.Snapshot, missing format.Key, asked format.Name) *Loss {
+func lossOf(all []catalog.Snapshot, missing format.Key, asked format.Name) *Loss {
 	there := slices.Clone(all)
 	there = slices.DeleteFunc(there, func(s catalog.Snapshot) bool { return s.Name == missing.Name })
 	loss := &Loss{Missing: missing.Name.ID}
@@ -154,6 +154,6 @@ func Explain(ctx context.Context, st store.Store, err error) error {
 	if lerr != nil && !errors.As(lerr, new(*catalog.NotFoundError)) {
 		return errors.Join(err, fmt.Errorf("find what else is lost: %w", lerr))
 	}
-	hole.Loss = LossOf(all, hole.Missing, hole.Snapshot.Name)
+	hole.Loss = lossOf(all, hole.Missing, hole.Snapshot.Name)
 	return err
 }

@@ -7,5 +7,7 @@ type (
 	OSFS       = osFS
 )
 
+var ErrCopyNotFile = errCopyNotFile
+
 // On makes o change disks through on.
 func (o *FileOptions) On(on FileSystem) { o.on = on }

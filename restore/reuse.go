@@ -30,7 +30,7 @@ func openCopy(path string) (*os.File, error) {
 	}
 	info, err := f.Stat()
 	if err == nil && !info.Mode().IsRegular() {
-		err = ErrCopyNotFile
+		err = errCopyNotFile
 	}
 	if err != nil {
 		f.Close()
@@ -39,8 +39,8 @@ func openCopy(path string) (*os.File, error) {
 	return f, nil
 }
 
-// ErrCopyNotFile says that what pages should be taken from is no regular file.
-var ErrCopyNotFile = errors.New("it is not a file")
+// errCopyNotFile says that what pages should be taken from is no regular file.
+var errCopyNotFile = errors.New("it is not a file")
 
 // openCopy opens the file that was named to reuse. Without one it is nil.
 func (o *Options) openCopy() (*os.File, error) {

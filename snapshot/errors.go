@@ -17,10 +17,8 @@ var (
 	// ErrNotDatabase means that the file does not begin like an SQLite database. See
 	// [NotDatabaseError].
 	ErrNotDatabase = errors.New("not an SQLite database")
-	// ErrTruncated means that the file is shorter than its own header says. See [TruncatedError].
-	ErrTruncated = errors.New("database is truncated")
 	// ErrDamaged means that the file could not be read as a database, or at all. See
-	// [DamagedError].
+	// [DamagedError] and [TruncatedError].
 	ErrDamaged = errors.New("database is damaged")
 	// ErrHotJournal means that a transaction crashed and its rollback journal is still to be
 	// played back, which would write to the source. Opening the database once with its
@@ -40,6 +38,9 @@ var (
 	// ErrInUse means that another process has the database open. See [InUseError].
 	ErrInUse = errors.New("database is open in another process")
 )
+
+// errTruncated is what a [TruncatedError] is, and no other damage.
+var errTruncated = errors.New("database is truncated")
 
 // A NotDatabaseError names a file that does not begin like an SQLite database.
 type NotDatabaseError struct {
@@ -71,8 +72,8 @@ func (e *TruncatedError) Error() string {
 	return fmt.Sprintf("%s: database is truncated: %d bytes of %d", e.Path, e.Size, e.Want)
 }
 
-// Is reports whether target is [ErrTruncated] or the more general [ErrDamaged].
-func (e *TruncatedError) Is(target error) bool { return target == ErrTruncated || target == ErrDamaged }
+// Is reports whether target is [ErrDamaged].
+func (e *TruncatedError) Is(target error) bool { return target == errTruncated || target == ErrDamaged }
 
 // A DamagedError names a database that could not be read.
 type DamagedError struct {

@@ -205,7 +205,7 @@ func TestHoldDamaged(t *testing.T) {
 		want error
 	}{
 		{"garbage", func(path string) error { return os.WriteFile(path, []byte("garbage"), 0o600) }, ErrNotDatabase},
-		{"empty", func(path string) error { return os.Truncate(path, 0) }, ErrTruncated},
+		{"empty", func(path string) error { return os.Truncate(path, 0) }, errTruncated},
 		{"no root page", func(path string) error {
 			f, err := os.OpenFile(path, os.O_WRONLY, 0)
 			if err != nil {

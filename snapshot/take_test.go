@@ -104,7 +104,7 @@ func TestEmpty(t *testing.T) {
 	}
 	before := prints(t, other)
 	_, err := Take(t.Context(), other, Options{})
-	if !errors.Is(err, ErrTruncated) {
+	if !errors.Is(err, errTruncated) {
 		t.Errorf("a WAL without its database: %v", err)
 	}
 	if after := prints(t, other); before != after {
@@ -336,13 +336,13 @@ func TestBadSources(t *testing.T) {
 		want    error
 	}{
 		{"text", []byte("hello, world\n"), ErrNotDatabase},
-		{"one byte", []byte("S"), ErrTruncated},
+		{"one byte", []byte("S"), errTruncated},
 		{"another byte", []byte("x"), ErrNotDatabase},
 		{"noise", noise, ErrNotDatabase},
-		{"half a header", sound[:50], ErrTruncated},
-		{"half a page", sound[:700], ErrTruncated},
-		{"half", sound[:len(sound)/2], ErrTruncated},
-		{"one page short", sound[:len(sound)-4096], ErrTruncated},
+		{"half a header", sound[:50], errTruncated},
+		{"half a page", sound[:700], errTruncated},
+		{"half", sound[:len(sound)/2], errTruncated},
+		{"one page short", sound[:len(sound)-4096], errTruncated},
 		{"odd page size", oddSize, ErrDamaged},
 	} {
 		t.Run(c.name, func(t *testing.T) {

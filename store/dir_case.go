@@ -10,8 +10,8 @@ import (
 	"strings"
 )
 
-// ErrCase says that a disk which ignores case holds the name already, spelt with another case.
-var ErrCase = errors.New("the disk ignores case and holds the name in another")
+// errCase says that a disk which ignores case holds the name already, spelt with another case.
+var errCase = errors.New("the disk ignores case and holds the name in another")
 
 // A disk is what [checkCase] asks; a test has one that ignores case.
 type disk interface {
@@ -34,7 +34,7 @@ func (osDisk) names(dir string) ([]string, error) {
 	return d.Readdirnames(-1)
 }
 
-// checkCase returns [ErrCase] if the file info, found as name in dir, has another name on the
+// checkCase returns [errCase] if the file info, found as name in dir, has another name on the
 // disk. Disks that heed case cost one call: they do not find the name in the other case.
 func checkCase(on disk, dir, name string, info fs.FileInfo) error {
 	other := strings.ToUpper(name)
@@ -54,8 +54,8 @@ func checkCase(on disk, dir, name string, info fs.FileInfo) error {
 	}
 	for _, n := range names {
 		if strings.EqualFold(n, name) {
-			return fmt.Errorf("%w: %s as %s", ErrCase, filepath.Join(dir, name), n)
+			return fmt.Errorf("%w: %s as %s", errCase, filepath.Join(dir, name), n)
 		}
 	}
-	return fmt.Errorf("%w: %s", ErrCase, filepath.Join(dir, name))
+	return fmt.Errorf("%w: %s", errCase, filepath.Join(dir, name))
 }

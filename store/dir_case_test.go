@@ -34,7 +34,7 @@ func TestCheckCase(t *testing.T) {
 	}
 	for name, want := range map[string]error{
 		"App.db": nil, "42": nil, "ünï": nil, "LOUD": nil,
-		"app.db": ErrCase, "APP.DB": ErrCase, "ÜNï": ErrCase, "loud": ErrCase,
+		"app.db": errCase, "APP.DB": errCase, "ÜNï": errCase, "loud": errCase,
 	} {
 		on := foldingDisk{}
 		info, err := on.lstat(filepath.Join(dir, name))

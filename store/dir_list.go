@@ -52,7 +52,7 @@ func (l *lister) list() error {
 			return l.ctx.Err() // no key begins like that
 		}
 		err := l.d.walk(key)
-		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) || errors.Is(err, ErrCase) {
+		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) || errors.Is(err, errCase) {
 			return l.ctx.Err()
 		}
 		if err != nil {

@@ -18,12 +18,14 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 )
 
-// What [S3Options] default to.
+// DefaultPartSize is what [S3Options].PartSize defaults to.
+const DefaultPartSize = 8 << 20
+
+// What the others default to, as they say.
 const (
-	DefaultPartSize     = 8 << 20
-	DefaultConcurrency  = 4
-	DefaultStallTimeout = 30 * time.Second
-	DefaultSweepAfter   = 24 * time.Hour
+	defaultConcurrency  = 4
+	defaultStallTimeout = 30 * time.Second
+	defaultSweepAfter   = 24 * time.Hour
 )
 
 // S3Options say which bucket a store is in and how to talk to its server. Only Bucket is
@@ -40,7 +42,7 @@ type S3Options struct {
 	PathStyle *bool // whether the bucket is in the path and not in the host; default: with an endpoint
 
 	PartSize    int64 // bytes of a part of an upload, 5 MiB to 5 GiB; default [DefaultPartSize]
-	Concurrency int   // parts of one upload in flight; default [DefaultConcurrency]
+	Concurrency int   // parts of one upload in flight; default 4
 
 	StorageClass string // default: the bucket's
 	SSE          string // "AES256" or "aws:kms"; default: the bucket's
@@ -56,8 +58,8 @@ type S3Options struct {
 	// that answer 501 to the header get the same without being told.
 	NoCreateOnly bool
 
-	StallTimeout time.Duration // how long a request may stand still; default [DefaultStallTimeout]
-	SweepAfter   time.Duration // age of abandoned uploads that are removed; default [DefaultSweepAfter]
+	StallTimeout time.Duration // how long a request may stand still; default 30 seconds
+	SweepAfter   time.Duration // age of abandoned uploads that are removed; default a day
 	TempDir      string        // where parts go that are too large for memory; default [os.TempDir]
 	Logger       *slog.Logger  // gets each request at debug level; nil discards
 
@@ -107,9 +109,9 @@ func OpenS3(ctx context.Context, opts S3Options) (*S3, error) {
 func (o *S3Options) complete() error {
 	o.Prefix = strings.Trim(o.Prefix, "/")
 	o.PartSize = cmp.Or(o.PartSize, DefaultPartSize)
-	o.Concurrency = cmp.Or(o.Concurrency, DefaultConcurrency)
-	o.StallTimeout = cmp.Or(o.StallTimeout, DefaultStallTimeout)
-	o.SweepAfter = cmp.Or(o.SweepAfter, DefaultSweepAfter)
+	o.Concurrency = cmp.Or(o.Concurrency, defaultConcurrency)
+	o.StallTimeout = cmp.Or(o.StallTimeout, defaultStallTimeout)
+	o.SweepAfter = cmp.Or(o.SweepAfter, defaultSweepAfter)
 	o.backoff = cmp.Or(o.backoff, maxBackoff)
 	o.copyMost = cmp.Or(o.copyMost, maxPart)
 	o.pageMost = cmp.Or(o.pageMost, 1000)

@@ -14,7 +14,7 @@ import (
 // Options for [Open]. The zero value works.
 type Options struct {
 	Logger       *slog.Logger  // gets each request to a server at debug level; nil discards
-	StallTimeout time.Duration // how long a request may stand still; default [DefaultStallTimeout]
+	StallTimeout time.Duration // how long a request may stand still; default 30 seconds
 	TempDir      string        // where parts of uploads go that are too large for memory; default [os.TempDir]
 
 	// AllowNew lets a directory that does not exist yet look like an empty store, if its parent

@@ -1,0 +1,4 @@
+package chain
+
+// LossOf is what [Explain] rests on.
+var LossOf = lossOf
