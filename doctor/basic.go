@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/litestash/litestash/catalog"
-	"github.com/litestash/litestash/internal/ui"
+	"github.com/litestash/litestash/internal/human"
 	"github.com/litestash/litestash/store"
 )
 
@@ -48,12 +48,12 @@ func (e *examination) clock(ctx context.Context) (finding, error) {
 	}
 	now := time.Now()
 	text := fmt.Sprintf("this host's clock says %s, the store's %s, %s apart",
-		now.UTC().Format(time.DateTime), now.Add(skew).UTC().Format(time.DateTime), ui.Duration(skew.Abs()))
+		now.UTC().Format(time.DateTime), now.Add(skew).UTC().Format(time.DateTime), human.Duration(skew.Abs()))
 	if err := catalog.CheckClock(now, skew); err != nil {
 		return finding{}, err
 	}
 	if skew.Abs() > catalog.MaxSkew/5 {
-		return finding{Warning, text + fmt.Sprintf("; push refuses more than %s", ui.Duration(catalog.MaxSkew))}, nil
+		return finding{Warning, text + fmt.Sprintf("; push refuses more than %s", human.Duration(catalog.MaxSkew))}, nil
 	}
 	return finding{OK, text}, nil
 }

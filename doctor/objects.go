@@ -14,8 +14,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/litestash/litestash/internal/human"
 	"github.com/litestash/litestash/internal/progress"
-	"github.com/litestash/litestash/internal/ui"
 	"github.com/litestash/litestash/store"
 )
 
@@ -132,8 +132,8 @@ func (e *examination) parts(ctx context.Context) (finding, error) {
 	if n != size || !bytes.Equal(got.Sum(nil), want.Sum(nil)) {
 		return finding{}, fmt.Errorf("the store gives %d other bytes than the %d that were stored in %s", n, size, e.folder+largeName)
 	}
-	rate := func(d time.Duration) string { return ui.Rate(float64(size) / d.Seconds()) }
-	return finding{OK, fmt.Sprintf("%s stored at %s, read back at %s", ui.Bytes(size), rate(stored.Sub(start)), rate(time.Since(stored)))}, nil
+	rate := func(d time.Duration) string { return human.Rate(float64(size) / d.Seconds()) }
+	return finding{OK, fmt.Sprintf("%s stored at %s, read back at %s", human.Bytes(size), rate(stored.Sub(start)), rate(time.Since(stored)))}, nil
 }
 
 // counting counts what is read.
@@ -212,7 +212,7 @@ func (e *examination) remove(ctx context.Context) (finding, error) {
 	}
 	objects := "1 object"
 	if left > 1 {
-		objects = ui.Count(left) + " objects"
+		objects = human.Count(left) + " objects"
 	}
 	return finding{OK, "all that was stored, and " + objects + " that another examination was not there any more to delete"}, nil
 }

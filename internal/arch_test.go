@@ -120,6 +120,7 @@ var fences = []fence{
 	{"database/sql", nil},
 	{"testing", []string{"store/storetest"}},
 	{module + "/cmd", nil},
+	{module + "/internal/ui", []string{"cmd/litestash"}}, // terminals
 	{module + "/store/storetest", nil},
 	{module + "/upload/uploadtest", nil},
 }
@@ -203,6 +204,9 @@ func TestForbidden(t *testing.T) {
 		{"retention", module + "/restore", other, false},
 		{"internal/memimage", module + "/format", other, true},
 		{"internal/ui", module + "/store", other, false},
+		{"internal/ui", module + "/internal/human", other, true},
+		{"cmd/litestash", module + "/internal/ui", other, true},
+		{"internal/disk", module + "/internal/ui", other, false},
 		{"unheard-of", module + "/format", other, false},
 		{"upload", module + "/store", other, true},
 		{"cmd/litestash", module + "/snapshot", other, true},

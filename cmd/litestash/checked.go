@@ -5,7 +5,7 @@ import (
 
 	"github.com/litestash/litestash/catalog"
 	"github.com/litestash/litestash/format"
-	"github.com/litestash/litestash/internal/ui"
+	"github.com/litestash/litestash/internal/human"
 )
 
 // A lastCheck is what is known of a snapshot by the checks that are recorded in the store.
@@ -33,9 +33,9 @@ func (c *lastCheck) ago(now time.Time) string {
 	case c == nil:
 		return "never"
 	case c.Outcome.Good():
-		return ui.Ago(c.Time, now)
+		return human.Ago(c.Time, now)
 	}
-	return string(c.Outcome) + " " + ui.Ago(c.Time, now)
+	return string(c.Outcome) + " " + human.Ago(c.Time, now)
 }
 
 // String tells when a snapshot was checked, how deep that looked, and what came of it.
@@ -43,5 +43,5 @@ func (c *lastCheck) String() string {
 	if c == nil {
 		return "never; litestash verify NAME --check quick does it"
 	}
-	return ui.Time(c.Time) + ", " + c.Level + ": " + string(c.Outcome)
+	return human.Time(c.Time) + ", " + c.Level + ": " + string(c.Outcome)
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/litestash/litestash/catalog"
+	"github.com/litestash/litestash/internal/human"
 	"github.com/litestash/litestash/internal/ui"
 )
 
@@ -259,7 +260,7 @@ func (p *program) snapshots(ctx context.Context, database string) candidates {
 		return c
 	}
 	for _, s := range slices.Backward(all) { // the newest first, where the shell keeps the order
-		c.words = append(c.words, candidate{s.Name.String(), s.Kind.String() + ", " + ui.Bytes(s.Object.Size)})
+		c.words = append(c.words, candidate{s.Name.String(), s.Kind.String() + ", " + human.Bytes(s.Object.Size)})
 	}
 	return c
 }

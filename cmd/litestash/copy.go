@@ -9,6 +9,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/litestash/litestash/internal/human"
 	"github.com/litestash/litestash/internal/progress"
 	"github.com/litestash/litestash/internal/ui"
 	"github.com/litestash/litestash/store"
@@ -151,9 +152,9 @@ func (p *program) printCopied(r *copied) error {
 	return p.ui.Result(r, func(w io.Writer) error {
 		sealed := ""
 		if r.Sealed > 0 {
-			sealed = fmt.Sprintf(", of which %s encrypted and only seen from outside", ui.Count(int64(r.Sealed)))
+			sealed = fmt.Sprintf(", of which %s encrypted and only seen from outside", human.Count(int64(r.Sealed)))
 		}
-		_, err := fmt.Fprintf(w, "%s  %s copied\n  stored  %s%s\n", p.ui.Bold(ui.Safe(r.Database)), counted(r.Copied, "snapshot"), ui.Bytes(r.Bytes), sealed)
+		_, err := fmt.Fprintf(w, "%s  %s copied\n  stored  %s%s\n", p.ui.Bold(ui.Safe(r.Database)), counted(r.Copied, "snapshot"), human.Bytes(r.Bytes), sealed)
 		for _, line := range []struct {
 			n    int
 			text string
@@ -165,7 +166,7 @@ func (p *program) printCopied(r *copied) error {
 			{r.Records, "also    %s of holds and proofs\n"},
 		} {
 			if line.n > 0 && err == nil {
-				_, err = fmt.Fprintf(w, "  "+line.text, ui.Count(int64(line.n)))
+				_, err = fmt.Fprintf(w, "  "+line.text, human.Count(int64(line.n)))
 			}
 		}
 		if err == nil {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/litestash/litestash/catalog"
 	"github.com/litestash/litestash/format"
+	"github.com/litestash/litestash/internal/human"
 	"github.com/litestash/litestash/internal/ui"
 	"github.com/litestash/litestash/retention"
 	"github.com/litestash/litestash/state"
@@ -161,7 +162,7 @@ func (p *program) printAllDeleted(d *allDeleted) error {
 		if d.Versions > 0 {
 			versions = ", and " + counted(d.Versions, "old version")
 		}
-		_, err := fmt.Fprintf(w, "%s  %s %s, %s freed%s\n", p.ui.Bold(ui.Safe(d.Database)), counted(d.Snapshots, "snapshot"), verb, ui.Bytes(d.Freed), versions)
+		_, err := fmt.Fprintf(w, "%s  %s %s, %s freed%s\n", p.ui.Bold(ui.Safe(d.Database)), counted(d.Snapshots, "snapshot"), verb, human.Bytes(d.Freed), versions)
 		return err
 	})
 }
@@ -190,7 +191,7 @@ func (p *program) printDeleted(list []catalog.Snapshot, dry bool) error {
 			if dry {
 				verb = "would be deleted"
 			}
-			_, err := fmt.Fprintf(w, "%s  %s  %s, %s freed\n", p.ui.Bold(ui.Safe(d.Database)), d.Snapshot, verb, ui.Bytes(d.Freed))
+			_, err := fmt.Fprintf(w, "%s  %s  %s, %s freed\n", p.ui.Bold(ui.Safe(d.Database)), d.Snapshot, verb, human.Bytes(d.Freed))
 			return err
 		})
 		if err != nil {

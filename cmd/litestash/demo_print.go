@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/litestash/litestash/catalog"
+	"github.com/litestash/litestash/internal/human"
 	"github.com/litestash/litestash/internal/sample"
 	"github.com/litestash/litestash/internal/ui"
 )
@@ -44,7 +45,7 @@ func (d *demo) finishCommand(step *demoStep) error {
 		return nil
 	}
 	return d.say(nil, func(w io.Writer) error {
-		_, err := fmt.Fprintf(w, "  beside  %s commits by the other process meanwhile\n", ui.Count(step.Commits))
+		_, err := fmt.Fprintf(w, "  beside  %s commits by the other process meanwhile\n", human.Count(step.Commits))
 		return err
 	})
 }
@@ -77,7 +78,7 @@ func (d *demo) introduce() error {
 	}
 	return d.say(v, func(w io.Writer) error {
 		_, err := fmt.Fprintf(w, "database  %s, %s\n          %s\nstore     %s\n          %s\n%s\n",
-			ui.Safe(d.db), ui.Bytes(info.Size()), origin, ui.Safe(d.p.storeURL), fate,
+			ui.Safe(d.db), human.Bytes(info.Size()), origin, ui.Safe(d.p.storeURL), fate,
 			d.prompt("export LITESTASH_STORE="+shellQuote(d.p.storeURL)))
 		return err
 	})
@@ -111,7 +112,7 @@ func (d *demo) compare(ctx context.Context, snap catalog.Snapshot) error {
 	}
 	t := d.p.ui.NewTable("", ">ORDERS", ">TOTALS SAY", ">SUM", "NEWEST (UTC)")
 	row := func(title string, s sample.State) {
-		t.Row(title, ui.Count(s.Orders), ui.Count(s.TotalOrders), money(s.Cents), strings.TrimSuffix(strings.Replace(s.Last, "T", " ", 1), "Z"))
+		t.Row(title, human.Count(s.Orders), human.Count(s.TotalOrders), money(s.Cents), strings.TrimSuffix(strings.Replace(s.Last, "T", " ", 1), "Z"))
 	}
 	row("restored", restored)
 	row("live, now", now)
@@ -127,7 +128,7 @@ func (d *demo) compare(ctx context.Context, snap catalog.Snapshot) error {
 			return err
 		}
 		_, err := fmt.Fprintf(w, "It is one instant, %s: the restored totals agree with the restored orders, and these\nare the first %s of the live database, which has gone on.\n",
-			strings.TrimSuffix(taken[len("2006-01-02T"):], "Z"), ui.Count(restored.Orders))
+			strings.TrimSuffix(taken[len("2006-01-02T"):], "Z"), human.Count(restored.Orders))
 		return err
 	})
 }
@@ -135,7 +136,7 @@ func (d *demo) compare(ctx context.Context, snap catalog.Snapshot) error {
 // errDemoDiffers would be the end of all trust.
 var errDemoDiffers = errors.New("the restored database is not the one that was pushed")
 
-func money(cents int64) string { return fmt.Sprintf("%s.%02d", ui.Count(cents/100), cents%100) }
+func money(cents int64) string { return fmt.Sprintf("%s.%02d", human.Count(cents/100), cents%100) }
 
 // countRows shows what a restored database of the user's holds.
 func (d *demo) countRows(ctx context.Context) error {
@@ -147,7 +148,7 @@ func (d *demo) countRows(ctx context.Context) error {
 	t := d.p.ui.NewTable("TABLE", ">ROWS")
 	var queries []string
 	for _, table := range tables[:min(most, len(tables))] {
-		t.Row(ui.Safe(table.Name), ui.Count(table.Rows))
+		t.Row(ui.Safe(table.Name), human.Count(table.Rows))
 		queries = append(queries, `SELECT count(*) FROM `+sample.Quote(table.Name))
 	}
 	command := commandLine("sqlite3", d.restored, strings.Join(queries, "; "))

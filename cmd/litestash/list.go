@@ -14,7 +14,7 @@ import (
 	"github.com/litestash/litestash/catalog"
 	"github.com/litestash/litestash/chain"
 	"github.com/litestash/litestash/format"
-	"github.com/litestash/litestash/internal/ui"
+	"github.com/litestash/litestash/internal/human"
 	"github.com/litestash/litestash/seal"
 	"github.com/litestash/litestash/store"
 )
@@ -216,7 +216,7 @@ func (p *program) printDatabases(databases []catalog.Database) error {
 	t := p.ui.NewTable("DATABASE", ">SNAPSHOTS", ">STORED", "OLDEST", "NEWEST")
 	for i, d := range databases {
 		list[i] = listedDatabase{d.Name, d.Snapshots, d.Stored, d.First.Name.Time.UTC(), d.Newest.Name.Time.UTC()}
-		t.Row(d.Name, ui.Count(int64(d.Snapshots)), ui.Bytes(d.Stored), shortTime(d.First.Name.Time), shortTime(d.Newest.Name.Time))
+		t.Row(d.Name, human.Count(int64(d.Snapshots)), human.Bytes(d.Stored), shortTime(d.First.Name.Time), shortTime(d.Newest.Name.Time))
 	}
 	if len(list) == 0 {
 		p.ui.Note("There are no snapshots in this store yet.")
@@ -236,13 +236,13 @@ func (p *program) printSnapshots(list []listedSnapshot, long bool) error {
 		if l.Held {
 			kind += ", held"
 		}
-		row := []string{l.Snapshot, kind, ui.Bytes(l.Stored), l.buildsOn(), "-", "cannot be restored", ui.Ago(l.Time, now), l.Checked.ago(now)}
+		row := []string{l.Snapshot, kind, human.Bytes(l.Stored), l.buildsOn(), "-", "cannot be restored", human.Ago(l.Time, now), l.Checked.ago(now)}
 		if l.Restore != nil {
-			row[4], row[5] = ui.Count(int64(l.Restore.Objects)), ui.Bytes(l.Restore.AtMost)
+			row[4], row[5] = human.Count(int64(l.Restore.Objects)), human.Bytes(l.Restore.AtMost)
 		}
 		switch {
 		case long && l.listedFacts != nil:
-			row = append(row, counted(int(l.Carried), "page"), ui.Bytes(l.Size))
+			row = append(row, counted(int(l.Carried), "page"), human.Bytes(l.Size))
 		case long:
 			row = append(row, "unreadable", "-")
 		}
@@ -323,7 +323,7 @@ func counted(n int, thing string) string {
 	if n != 1 {
 		thing += "s"
 	}
-	return fmt.Sprintf("%s %s", ui.Count(int64(n)), thing)
+	return fmt.Sprintf("%s %s", human.Count(int64(n)), thing)
 }
 
 func shortTime(t format.Time) string { return t.UTC().Format(time.DateTime) }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/litestash/litestash/internal/human"
 	"github.com/litestash/litestash/internal/ui"
 	"github.com/litestash/litestash/retention"
 	"github.com/litestash/litestash/store"
@@ -178,14 +179,14 @@ func (p *program) printPruned(r *pruned) error {
 				if s.Gone {
 					why = p.ui.Bold(verb)
 				}
-				t.Row(s.Snapshot, s.Kind, ui.Bytes(s.Stored), why)
+				t.Row(s.Snapshot, s.Kind, human.Bytes(s.Stored), why)
 			}
 			if err := t.Write(w); err != nil {
 				return err
 			}
 		}
 		_, err := fmt.Fprintf(w, "%s  %s kept, %s %s, %s freed\n",
-			p.ui.Bold(ui.Safe(r.Database)), ui.Count(int64(r.Kept)), ui.Count(int64(r.Gone)), verb, ui.Bytes(r.Freed))
+			p.ui.Bold(ui.Safe(r.Database)), human.Count(int64(r.Kept)), human.Count(int64(r.Gone)), verb, human.Bytes(r.Freed))
 		return err
 	})
 }
@@ -226,7 +227,7 @@ func (p *program) pruneAfterPush(ctx context.Context, st store.Store, name strin
 		if p.ui.Quiet() {
 			return nil
 		}
-		_, err := fmt.Fprintf(w, "  pruned  %s kept, %s deleted, %s freed\n", ui.Count(int64(out.Kept)), ui.Count(int64(out.Gone)), ui.Bytes(out.Freed))
+		_, err := fmt.Fprintf(w, "  pruned  %s kept, %s deleted, %s freed\n", human.Count(int64(out.Kept)), human.Count(int64(out.Gone)), human.Bytes(out.Freed))
 		return err
 	}))
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/litestash/litestash/format"
+	"github.com/litestash/litestash/internal/human"
 	"github.com/litestash/litestash/internal/ui"
 	"github.com/litestash/litestash/store"
 )
@@ -163,7 +164,7 @@ func (p *program) printPushed(r *pushed) error {
 		}
 		carried := ""
 		if r.Carried < r.Pages {
-			carried = fmt.Sprintf("of which %s were ", ui.Count(int64(r.Carried)))
+			carried = fmt.Sprintf("of which %s were ", human.Count(int64(r.Carried)))
 		}
 		held := "of which the database was held for " + seconds(r.Held)
 		if r.Followed {
@@ -171,7 +172,7 @@ func (p *program) printPushed(r *pushed) error {
 		}
 		_, err := fmt.Fprintf(w, "%s  %s  %s\n%s  root    %v\n  size    %s in %s pages, %sstored as %s\n%s%s  took    %s, %s\n",
 			p.ui.Bold(ui.Safe(r.Database)), r.Snapshot, r.Kind, why, r.Root,
-			ui.Bytes(r.Size), ui.Count(int64(r.Pages)), carried, ui.Bytes(r.Stored)+ifEncrypted(r.Encrypted), checked, locked, seconds(r.Elapsed), held)
+			human.Bytes(r.Size), human.Count(int64(r.Pages)), carried, human.Bytes(r.Stored)+ifEncrypted(r.Encrypted), checked, locked, seconds(r.Elapsed), held)
 		return err
 	})
 }
@@ -184,7 +185,7 @@ func ifEncrypted(encrypted bool) string {
 	return ""
 }
 
-func seconds(s float64) string { return ui.Duration(time.Duration(s * float64(time.Second))) }
+func seconds(s float64) string { return human.Duration(time.Duration(s * float64(time.Second))) }
 
 // each does n things one after the other. With several, an error does not keep the others from
 // being tried: it is reported at once, and in the end it is said that some failed. Damage outranks

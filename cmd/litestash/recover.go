@@ -10,6 +10,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/litestash/litestash/catalog"
+	"github.com/litestash/litestash/internal/human"
 	"github.com/litestash/litestash/internal/ui"
 	"github.com/litestash/litestash/retention"
 	"github.com/litestash/litestash/store"
@@ -130,7 +131,7 @@ func (p *program) printRecovered(r *recovered) error {
 			verb = "would be brought back"
 		}
 		_, err := fmt.Fprintf(w, "%s  %s  %s, %s, %s %s UTC\n",
-			p.ui.Bold(ui.Safe(r.Database)), r.Snapshot, verb, ui.Bytes(r.Stored), r.Was, r.Since.Format(time.DateTime))
+			p.ui.Bold(ui.Safe(r.Database)), r.Snapshot, verb, human.Bytes(r.Stored), r.Was, r.Since.Format(time.DateTime))
 		return err
 	})
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/litestash/litestash/catalog"
 	"github.com/litestash/litestash/chain"
 	"github.com/litestash/litestash/format"
+	"github.com/litestash/litestash/internal/human"
 	"github.com/litestash/litestash/internal/progress"
 	"github.com/litestash/litestash/internal/ui"
 	"github.com/litestash/litestash/restore"
@@ -267,8 +268,8 @@ func (p *program) writeRestored(w io.Writer, r *restored) error {
 		return err
 	}
 	_, err := fmt.Fprintf(w, "%s  %s\n  asked   %s\n  got     %s, %s before\n  root    %v\n  size    %s, checked: %s\n  took    %s, %s in %s%s\n",
-		p.ui.Bold(ui.Safe(r.Path)), r.Snapshot, ui.Time(r.Asked), ui.Time(r.Got), seconds(r.Gap), r.Root,
-		ui.Bytes(r.Size), r.Check, seconds(r.Elapsed), ui.Bytes(r.Fetched), counted(int(r.Requests), "request"), reused(r.Reused))
+		p.ui.Bold(ui.Safe(r.Path)), r.Snapshot, human.Time(r.Asked), human.Time(r.Got), seconds(r.Gap), r.Root,
+		human.Bytes(r.Size), r.Check, seconds(r.Elapsed), human.Bytes(r.Fetched), counted(int(r.Requests), "request"), reused(r.Reused))
 	if err == nil && r.Kept != "" {
 		_, err = fmt.Fprintf(w, "  kept    %s\n", ui.Safe(r.Kept))
 	}
@@ -280,5 +281,5 @@ func reused(bytes int64) string {
 	if bytes == 0 {
 		return ""
 	}
-	return ", " + ui.Bytes(bytes) + " reused"
+	return ", " + human.Bytes(bytes) + " reused"
 }

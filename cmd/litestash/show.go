@@ -14,6 +14,7 @@ import (
 	"github.com/litestash/litestash/catalog"
 	"github.com/litestash/litestash/chain"
 	"github.com/litestash/litestash/format"
+	"github.com/litestash/litestash/internal/human"
 	"github.com/litestash/litestash/internal/ui"
 	"github.com/litestash/litestash/restore"
 )
@@ -150,11 +151,11 @@ func newShown(snap catalog.Snapshot, x *format.Index) *shown {
 func (p *program) printShown(s *shown) error {
 	return p.ui.Result(s, func(w io.Writer) error {
 		lines := [][2]string{
-			{"taken", ui.Time(s.Time)},
+			{"taken", human.Time(s.Time)},
 			{"kind", s.Kind + ifEncrypted(s.Sealed)},
 			{"root", s.Root.String()},
-			{"size", fmt.Sprintf("%s, %s of %d bytes", ui.Bytes(s.Size), counted(int(s.Pages), "page"), s.PageSize)},
-			{"stored", fmt.Sprintf("%s for %s", ui.Bytes(s.Stored), counted(int(s.Carried), "page"))},
+			{"size", fmt.Sprintf("%s, %s of %d bytes", human.Bytes(s.Size), counted(int(s.Pages), "page"), s.PageSize)},
+			{"stored", fmt.Sprintf("%s for %s", human.Bytes(s.Stored), counted(int(s.Carried), "page"))},
 			{"source", s.Path + " on " + s.Host},
 			{"history", s.History},
 			{"creator", s.Creator},
@@ -168,10 +169,10 @@ func (p *program) printShown(s *shown) error {
 			lines = append(lines, [2]string{"tag", k + "=" + s.Tags[k]})
 		}
 		if r := s.Restore; r != nil {
-			lines = append(lines, [2]string{"restore", fmt.Sprintf("reads %s of %s in %s", ui.Bytes(r.Bytes), counted(r.Objects, "object"), counted(int(r.Requests), "request"))})
+			lines = append(lines, [2]string{"restore", fmt.Sprintf("reads %s of %s in %s", human.Bytes(r.Bytes), counted(r.Objects, "object"), counted(int(r.Requests), "request"))})
 		}
 		for _, k := range s.Chain {
-			lines = append(lines, [2]string{"rests on", fmt.Sprintf("%s, %s", k.Key, ui.Bytes(k.Size))})
+			lines = append(lines, [2]string{"rests on", fmt.Sprintf("%s, %s", k.Key, human.Bytes(k.Size))})
 		}
 		if _, err := fmt.Fprintf(w, "%s  %s\n", p.ui.Bold(ui.Safe(s.Database)), s.Snapshot); err != nil {
 			return err

@@ -12,7 +12,7 @@ import (
 
 	"github.com/litestash/litestash/catalog"
 	"github.com/litestash/litestash/format"
-	"github.com/litestash/litestash/internal/ui"
+	"github.com/litestash/litestash/internal/human"
 	"github.com/litestash/litestash/state"
 	"github.com/litestash/litestash/store"
 	"github.com/litestash/litestash/survey"
@@ -163,15 +163,15 @@ func (p *program) printStatus(all []survey.Status) error {
 		}
 		newest, proved, size := "none", "never", "-"
 		if s.Newest != nil {
-			newest = ui.Ago(s.Newest.Name.Time.UTC(), now)
+			newest = human.Ago(s.Newest.Name.Time.UTC(), now)
 		}
 		if !s.Proved.IsZero() {
-			proved = ui.Ago(s.Proved, now)
+			proved = human.Ago(s.Proved, now)
 		}
 		if s.Size >= 0 {
-			size = ui.Bytes(s.Size)
+			size = human.Bytes(s.Size)
 		}
-		t.Row(s.Database, state, newest, proved, ui.Count(int64(s.Chain)), ui.Count(int64(s.Snapshots)), size, ui.Bytes(s.Stored), ui.Bytes(s.Growth))
+		t.Row(s.Database, state, newest, proved, human.Count(int64(s.Chain)), human.Count(int64(s.Snapshots)), size, human.Bytes(s.Stored), human.Bytes(s.Growth))
 	}
 	if p.ui.JSON() {
 		return nil

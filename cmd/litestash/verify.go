@@ -16,6 +16,7 @@ import (
 	"github.com/litestash/litestash/catalog"
 	"github.com/litestash/litestash/chain"
 	"github.com/litestash/litestash/format"
+	"github.com/litestash/litestash/internal/human"
 	"github.com/litestash/litestash/internal/progress"
 	"github.com/litestash/litestash/internal/ui"
 	"github.com/litestash/litestash/restore"
@@ -184,10 +185,10 @@ func (v *verification) sample(ctx context.Context, name string, budget int64) er
 	}
 	chosen, tooLarge := survey.Sample(databases, budget)
 	if tooLarge > 0 {
-		v.p.ui.Warn("%s will never be in a sample of %s: it takes more to restore", counted(tooLarge, "database"), ui.Bytes(budget))
+		v.p.ui.Warn("%s will never be in a sample of %s: it takes more to restore", counted(tooLarge, "database"), human.Bytes(budget))
 	}
 	if len(chosen) == 0 && len(lost) == 0 {
-		return usagef("--sample: each snapshot takes more to restore than %s", ui.Bytes(budget))
+		return usagef("--sample: each snapshot takes more to restore than %s", human.Bytes(budget))
 	}
 	return v.each(ctx, chosen, lost)
 }
@@ -317,7 +318,7 @@ func (p *program) printVerified(v *verified) error {
 		}
 		_, err := fmt.Fprintf(w, "%s  %s  %s\n  root    %v\n  size    %s, read %s in %s, took %s\n",
 			p.ui.Bold(ui.Safe(v.Database)), v.Snapshot, outcome, v.Root,
-			ui.Bytes(v.Size), ui.Bytes(v.Fetched), counted(int(v.Requests), "request"), seconds(v.Elapsed))
+			human.Bytes(v.Size), human.Bytes(v.Fetched), counted(int(v.Requests), "request"), seconds(v.Elapsed))
 		if err == nil && v.verifiedDrill != nil {
 			err = p.writeDrilled(w, v.verifiedDrill)
 		}

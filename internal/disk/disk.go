@@ -6,12 +6,12 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/litestash/litestash/internal/ui"
+	"github.com/litestash/litestash/internal/human"
 )
 
 // Lack says that need bytes have no room in the directory dir, where free are free.
 func Lack(dir string, need, free int64) string {
-	return fmt.Sprintf("%s: not enough room: %s needed, %s free", dir, ui.Bytes(need), ui.Bytes(free))
+	return fmt.Sprintf("%s: not enough room: %s needed, %s free", dir, human.Bytes(need), human.Bytes(free))
 }
 
 // Free returns how many bytes this process may still write to the disk of the directory dir.

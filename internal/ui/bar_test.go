@@ -12,6 +12,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/litestash/litestash/internal/human"
 	"github.com/litestash/litestash/internal/progress"
 )
 
@@ -258,8 +259,8 @@ func TestTimeLeftIsStable(t *testing.T) {
 	for at := time.Duration(0); at < 10*time.Minute; at += tick {
 		p.observe(p.last.Add(tick), p.done, total)
 	}
-	if Rate(p.rate) != "0 B/s" {
-		t.Errorf("stalled for ten minutes: %s, %v left", Rate(p.rate), p.left)
+	if human.Rate(p.rate) != "0 B/s" {
+		t.Errorf("stalled for ten minutes: %s, %v left", human.Rate(p.rate), p.left)
 	}
 }
 

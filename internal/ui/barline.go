@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"github.com/litestash/litestash/internal/human"
 )
 
 // barLine is what a bar says at one moment.
@@ -20,14 +22,14 @@ type barLine struct {
 // that nothing moves while the figures change.
 func (l barLine) render(width int, ascii bool) string {
 	label := padRight(shorten(l.label, max(width/3, len("snapshot")), ascii), len("snapshot"))
-	size := padLeft(Bytes(l.done), len("999.9 MB"))
-	rate := padLeft(Rate(l.rate), len("999.9 MB/s"))
+	size := padLeft(human.Bytes(l.done), len("999.9 MB"))
+	rate := padLeft(human.Rate(l.rate), len("999.9 MB/s"))
 	clock := ""
 	switch {
 	case l.took > 0:
-		clock = Duration(l.took)
+		clock = human.Duration(l.took)
 	case l.left > 0:
-		clock = wholeSeconds(l.left) + " left"
+		clock = human.WholeSeconds(l.left) + " left"
 	}
 	clock = padRight(clock, len("59m59s left"))
 
@@ -36,7 +38,7 @@ func (l barLine) render(width int, ascii bool) string {
 	}
 	part := min(max(float64(l.done)/float64(l.total), 0), 1)
 	percent := fmt.Sprintf("%3d%%", int64(part*100))
-	size += " / " + Bytes(l.total)
+	size += " / " + human.Bytes(l.total)
 
 	const narrow, wide = 10, 40
 	for _, rest := range [][]string{{percent, size, rate, clock}, {percent, rate, clock}} {

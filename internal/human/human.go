@@ -1,4 +1,5 @@
-package ui
+// Package human writes sizes, speeds, times and counts as people read them. It knows nothing of terminals.
+package human
 
 import (
 	"fmt"
@@ -65,8 +66,8 @@ func Duration(d time.Duration) string {
 	}
 }
 
-// wholeSeconds is [Duration] without fractions of a second, for spans that are not measured.
-func wholeSeconds(d time.Duration) string {
+// WholeSeconds is [Duration] without fractions of a second, for spans that are not measured.
+func WholeSeconds(d time.Duration) string {
 	if d = d.Round(time.Second); d < time.Minute {
 		return fmt.Sprintf("%ds", d/time.Second)
 	}
@@ -78,11 +79,11 @@ func Ago(t, now time.Time) string {
 	d := now.Sub(t)
 	switch {
 	case d <= -time.Second/2:
-		return "in " + wholeSeconds(-max(d, -math.MaxInt64))
+		return "in " + WholeSeconds(-max(d, -math.MaxInt64))
 	case d < time.Second/2:
 		return "just now"
 	}
-	return wholeSeconds(d) + " ago"
+	return WholeSeconds(d) + " ago"
 }
 
 // Time returns an instant for people, in UTC and, where that differs, in local time:
