@@ -3,7 +3,6 @@ package restore
 import (
 	"context"
 	"errors"
-	"syscall"
 
 	"github.com/litestash/litestash/catalog"
 	"github.com/litestash/litestash/internal/disk"
@@ -53,17 +52,7 @@ var (
 )
 
 // A SpaceError says that the disk of a directory has not enough room.
-type SpaceError struct {
-	Dir        string
-	Need, Free int64 // bytes
-}
-
-func (e *SpaceError) Error() string {
-	return disk.Lack(e.Dir, e.Need, e.Free)
-}
-
-// Is makes the error match [syscall.ENOSPC].
-func (e *SpaceError) Is(target error) bool { return target == syscall.ENOSPC }
+type SpaceError = disk.SpaceError
 
 // File restores a snapshot to path. The database is put together and checked beside it, and then
 // appears there in one step: whatever happens, path holds wholly what it did before or wholly the
@@ -94,7 +83,7 @@ func File(ctx context.Context, st store.Store, snap catalog.Snapshot, path strin
 		}
 		defer removeEmpty(made) // of which there is none if the restore succeeds
 	}
-	if err := reserve(t.dir, p.size()); err != nil {
+	if err := disk.Reserve(t.dir, p.size()); err != nil {
 		return nil, err
 	}
 	f, err := t.newTemp()

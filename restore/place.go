@@ -10,6 +10,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/litestash/litestash/internal/disk"
 )
 
 // place gives f the target's name, and returns where it put what had it.
@@ -248,7 +250,7 @@ func (t *target) copyTo(name string) error {
 		return err
 	}
 	defer old.Close()
-	if err := reserve(t.dir, t.old.Size()); err != nil {
+	if err := disk.Reserve(t.dir, t.old.Size()); err != nil {
 		return err
 	}
 	f, err := t.newTemp()

@@ -15,6 +15,7 @@ import (
 	"github.com/litestash/litestash/catalog"
 	"github.com/litestash/litestash/chain"
 	"github.com/litestash/litestash/format"
+	"github.com/litestash/litestash/internal/disk"
 	"github.com/litestash/litestash/internal/progress"
 	"github.com/litestash/litestash/seal"
 	"github.com/litestash/litestash/store"
@@ -138,7 +139,7 @@ func rebuild(ctx context.Context, st store.Store, snap catalog.Snapshot, opts *O
 	if dir == "" {
 		dir = os.TempDir()
 	}
-	if err := reserve(dir, p.size()); err != nil {
+	if err := disk.Reserve(dir, p.size()); err != nil {
 		return nil, err
 	}
 	t, err := newTemp(osFS{}, dir, "litestash-rebuilt-", 0o600)

@@ -7,8 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-
-	"github.com/litestash/litestash/internal/disk"
 )
 
 // A target is where a database is restored to.
@@ -74,15 +72,6 @@ func (t *target) look() error {
 		}
 	}
 	return nil
-}
-
-// reserve fails if the disk of a directory has no room for size bytes.
-func reserve(dir string, size int64) error {
-	free, err := disk.Free(dir)
-	if err == nil && free < size {
-		err = &SpaceError{dir, size, free}
-	}
-	return err
 }
 
 // newTemp makes a file beside the target. One that will replace a database is its owner's alone

@@ -10,7 +10,8 @@ import (
 )
 
 // Errors that [Take], [Check] and [Hold] return, wrapped in what they name. A path that does not
-// exist is [io/fs.ErrNotExist], one that may not be read [io/fs.ErrPermission].
+// exist is [io/fs.ErrNotExist], one that may not be read [io/fs.ErrPermission], and a temporary directory without
+// room for the image [syscall.ENOSPC], see [SpaceError].
 var (
 	// ErrNotFile means that the path names a directory or anything else that is no regular file.
 	ErrNotFile = errors.New("not a regular file")
@@ -30,8 +31,6 @@ var (
 	// ErrNetworkFS means that the database is in WAL mode on a network file system, where the
 	// shared memory that WAL mode rests on does not work (https://sqlite.org/wal.html, section 1).
 	ErrNetworkFS = errors.New("WAL mode on a network file system")
-	// ErrNoSpace means that the temporary directory has no room for the image. See [NoSpaceError].
-	ErrNoSpace = errors.New("not enough room")
 	// ErrUnstable means that other processes kept opening and closing the database, or changing its
 	// journal mode, so that no attempt at a snapshot could be completed.
 	ErrUnstable = errors.New("database kept changing its state")
@@ -115,25 +114,8 @@ func (e *BusyError) Error() string {
 // Is reports whether target is [ErrBusy].
 func (e *BusyError) Is(target error) bool { return target == ErrBusy }
 
-// A NoSpaceError names a directory without room for what should go there.
-type NoSpaceError struct {
-	Dir        string
-	Need, Free int64 // bytes; Need is 0 if it is not known how much is missing
-	Err        error // what the operating system said, nil if it was not tried
-}
-
-func (e *NoSpaceError) Error() string {
-	if e.Need == 0 {
-		return fmt.Sprintf("%s: not enough room: %v", e.Dir, e.Err)
-	}
-	return disk.Lack(e.Dir, e.Need, e.Free)
-}
-
-// Is reports whether target is [ErrNoSpace].
-func (e *NoSpaceError) Is(target error) bool { return target == ErrNoSpace }
-
-// Unwrap returns what the operating system said, or nil.
-func (e *NoSpaceError) Unwrap() error { return e.Err }
+// A SpaceError names a directory without room for what should go there.
+type SpaceError = disk.SpaceError
 
 // A SpoiltError says that a temporary file does not hold what was written to it.
 type SpoiltError struct{ Page uint32 }

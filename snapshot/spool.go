@@ -112,10 +112,7 @@ func (s *spool) reserve(pages, pageSize int64) error {
 	if s.base != nil {
 		need = pages * entrySize
 	}
-	if free, err := disk.Free(s.dir); err == nil && free < need {
-		return &NoSpaceError{Dir: s.dir, Need: need, Free: free}
-	}
-	return nil
+	return disk.Reserve(s.dir, need)
 }
 
 // reset forgets every page.
@@ -425,5 +422,5 @@ func (s *spool) full(err error) error {
 	if !errors.Is(err, syscall.ENOSPC) && !errors.Is(err, syscall.EDQUOT) {
 		return fmt.Errorf("write temporary file in %s: %w", s.dir, err)
 	}
-	return &NoSpaceError{Dir: s.dir, Err: err}
+	return &SpaceError{Dir: s.dir, Err: err}
 }

@@ -76,7 +76,7 @@ func TestChild(t *testing.T) {
 	m, err := Take(t.Context(), path, Options{TempDir: os.Getenv("LITESTASH_TEST_TEMP")})
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "error:", err)
-		for _, e := range []error{ErrNoSpace, fs.ErrPermission, ErrBusy, ErrNetworkFS} {
+		for _, e := range []error{syscall.ENOSPC, fs.ErrPermission, ErrBusy, ErrNetworkFS} {
 			if errors.Is(err, e) {
 				fmt.Fprintln(os.Stderr, "kind:", e)
 			}
@@ -242,7 +242,7 @@ func TestNoRoom(t *testing.T) {
 	run(t, path, "CREATE TABLE t(a); INSERT INTO t VALUES(zeroblob(5000000))")
 	temp := t.TempDir()
 	out, err := child{path: path, temp: temp, setup: "mount -t tmpfs -o size=1m none " + temp}.run(t)
-	if err == nil || !strings.Contains(out, "kind: "+ErrNoSpace.Error()) || !strings.Contains(out, temp) || !strings.Contains(out, "5.0 MB needed, 1.0 MB free") {
+	if err == nil || !strings.Contains(out, "kind: "+syscall.ENOSPC.Error()) || !strings.Contains(out, temp) || !strings.Contains(out, "5.0 MB needed, 1.0 MB free") {
 		t.Errorf("%v\n%s", err, out)
 	}
 }
@@ -277,7 +277,7 @@ func TestDiskFills(t *testing.T) {
 	if err == nil {
 		_, err = sp.finish()
 	}
-	e := new(NoSpaceError)
+	e := new(SpaceError)
 	if !errors.As(err, &e) || e.Dir != dir || !errors.Is(err, syscall.ENOSPC) {
 		t.Errorf("got %v", err)
 	}
