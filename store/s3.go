@@ -124,7 +124,7 @@ func (o *S3Options) complete() error {
 	case o.Prefix != "" && checkKey(o.Prefix) != nil:
 		return usagef("the store's prefix is not usable: %v", checkKey(o.Prefix))
 	case o.PartSize < minPart || o.PartSize > maxPart:
-		return usagef("part size %d: must be from 5 MiB to 5 GiB", o.PartSize)
+		return usagef("part size of %d bytes: must be from 5 MiB, which are %d, to 5 GiB", o.PartSize, minPart)
 	case o.Concurrency < 1 || o.Concurrency > 64:
 		return usagef("concurrency %d: must be from 1 to 64", o.Concurrency)
 	case o.SSE != "" && o.SSE != "AES256" && o.SSE != "aws:kms":

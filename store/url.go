@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/litestash/litestash/internal/human"
 )
 
 // Options for [Open]. The zero value works.
@@ -29,7 +31,7 @@ type Options struct {
 //	file:///backups/store, /backups/store, ./s  in a directory
 //
 // The query of an S3 URL may hold endpoint, region, profile, path-style (true, false), part-size
-// (bytes, or with a suffix such as 16MiB), concurrency, storage-class, sse (AES256, aws:kms),
+// (bytes, or a size such as 16MB or 16MiB), concurrency, storage-class, sse (AES256, aws:kms),
 // sse-kms-key-id, checksum (required, supported) and create-only (auto, off); [S3Options] tells
 // what they mean. Secrets have no place in it: they come from where the AWS tools look for them.
 //
@@ -151,7 +153,7 @@ func (o *S3Options) set(key string, values []string) (err error) {
 		yes, perr := strconv.ParseBool(value)
 		o.PathStyle, err = &yes, perr
 	case "part-size":
-		o.PartSize, err = parseSize(value)
+		o.PartSize, err = human.ParseBytes(value)
 	case "concurrency":
 		o.Concurrency, err = strconv.Atoi(value)
 		if err == nil && o.Concurrency == 0 {
@@ -188,31 +190,6 @@ func isSecret(key string) bool {
 		}
 	}
 	return false
-}
-
-// parseSize reads a number of bytes such as 8388608, 8MiB or 8M. Prefixes are binary.
-func parseSize(value string) (int64, error) {
-	digits := strings.TrimRight(value, "BbiKMGkmg")
-	shift := 0
-	switch strings.ToLower(value[len(digits):]) {
-	case "", "b":
-	case "k", "kb", "kib":
-		shift = 10
-	case "m", "mb", "mib":
-		shift = 20
-	case "g", "gb", "gib":
-		shift = 30
-	default:
-		return 0, strconv.ErrSyntax
-	}
-	n, err := strconv.ParseInt(digits, 10, 64)
-	if err != nil {
-		return 0, err
-	}
-	if n <= 0 || n > maxObject>>shift {
-		return 0, strconv.ErrRange
-	}
-	return n << shift, nil
 }
 
 // hideUser returns the URL without what may be a secret in it, for an error.

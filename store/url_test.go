@@ -24,6 +24,8 @@ var s3URLs = []struct {
 		Bucket: "b", Region: "eu-west-1", Endpoint: "https://host:9000", Profile: "p"}},
 	{"s3://b?path-style=false&part-size=16MiB&concurrency=8", store.S3Options{
 		Bucket: "b", PathStyle: new(false), PartSize: 16 << 20, Concurrency: 8}},
+	{"s3://b?part-size=16MB", store.S3Options{Bucket: "b", PartSize: 16e6}},
+	{"s3://b?part-size=16m", store.S3Options{Bucket: "b", PartSize: 16e6}},
 	{"s3://b?part-size=5242880&storage-class=STANDARD_IA", store.S3Options{
 		Bucket: "b", PartSize: 5 << 20, StorageClass: "STANDARD_IA"}},
 	{"s3://b?sse=aws:kms&sse-kms-key-id=arn:aws:kms:k&checksum=supported&create-only=off", store.S3Options{
@@ -46,6 +48,8 @@ var badURLs = []struct{ url, names string }{
 	{"s3://bucket?region=a&region=b", "region"},
 	{"s3://bucket?path-style=maybe", "path-style"},
 	{"s3://bucket?part-size=1MiB", "part size"},
+	{"s3://bucket?part-size=5MB", "part size of 5000000 bytes: must be from 5 MiB, which are 5242880, to 5 GiB"},
+	{"s3://bucket?part-size=0", "part-size"},
 	{"s3://bucket?part-size=6GiB", "part size"},
 	{"s3://bucket?part-size=9999999999999999GiB", "part-size"},
 	{"s3://bucket?part-size=12XB", "part-size"},

@@ -5,10 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math"
-	"regexp"
 	"slices"
-	"strconv"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -204,36 +201,11 @@ func sampleBudget(c *cli.Context) (int64, error) {
 			return 0, usagef("verify: --sample chooses the snapshots, and does not go with --%s", flag)
 		}
 	}
-	n, ok := parseBytes(s)
-	if !ok || n <= 0 {
+	n, err := human.ParseBytes(s)
+	if err != nil {
 		return 0, usagef("--sample %q: want a size such as 500MB or 1GiB", s)
 	}
 	return n, nil
-}
-
-var sizeForm = regexp.MustCompile(`^(\d{1,18})(?:(k|K|M|G|T)(i?))?B?$`)
-
-// parseBytes reads a size such as 1000, 500MB, which is in powers of 1000, or 1GiB.
-func parseBytes(s string) (int64, bool) {
-	m := sizeForm.FindStringSubmatch(s)
-	if m == nil {
-		return 0, false
-	}
-	n, err := strconv.ParseInt(m[1], 10, 64)
-	if err != nil {
-		return 0, false
-	}
-	base := int64(1000)
-	if m[3] != "" {
-		base = 1024
-	}
-	for range map[string]int{"": 0, "k": 1, "K": 1, "M": 2, "G": 3, "T": 4}[m[2]] {
-		if n > math.MaxInt64/base {
-			return 0, false
-		}
-		n *= base
-	}
-	return n, true
 }
 
 // atMost returns the newest of a database's snapshots that m asks for, if there is one.

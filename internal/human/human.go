@@ -1,10 +1,12 @@
-// Package human writes sizes, speeds, times and counts as people read them. It knows nothing of terminals.
+// Package human writes sizes, speeds, times and counts as people read them, and reads sizes as they write them. It knows nothing of terminals.
 package human
 
 import (
 	"fmt"
 	"math"
+	"regexp"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -114,4 +116,33 @@ func Count(n int64) string {
 		s = s[:i] + "," + s[i:]
 	}
 	return s
+}
+
+var sizeForm = regexp.MustCompile(`^(\d{1,18})(?:([kmgtKMGT])([iI]?))?[bB]?$`)
+
+// ParseBytes reads a size of at least one byte as a person writes it: "1000", "500MB" and "500M", which are in powers
+// of 1000, or "1GiB" and "1Gi", in powers of 1024. Small letters will do.
+func ParseBytes(s string) (int64, error) {
+	m := sizeForm.FindStringSubmatch(s)
+	if m == nil {
+		return 0, fmt.Errorf("%q is no size such as 500MB or 1GiB", s)
+	}
+	n, err := strconv.ParseInt(m[1], 10, 64)
+	if err != nil {
+		return 0, err
+	}
+	base := int64(1000)
+	if m[3] != "" {
+		base = 1024
+	}
+	for range strings.IndexAny("kmgt", strings.ToLower(m[2])) + 1 {
+		if n > math.MaxInt64/base {
+			return 0, fmt.Errorf("%s is larger than any file", s)
+		}
+		n *= base
+	}
+	if n == 0 {
+		return 0, fmt.Errorf("%s is no size", s)
+	}
+	return n, nil
 }

@@ -117,3 +117,23 @@ func TestCount(t *testing.T) {
 		}
 	}
 }
+
+func TestParseBytes(t *testing.T) {
+	for s, want := range map[string]int64{
+		"1": 1, "1000": 1000, "12B": 12, "08": 8, "1k": 1000, "1K": 1000, "1kB": 1000, "1Ki": 1024, "1KiB": 1024, "1kib": 1024,
+		"5M": 5e6, "5MB": 5e6, "5mb": 5e6, "5MiB": 5 << 20, "5Mi": 5 << 20, "5mib": 5 << 20,
+		"1G": 1e9, "1GiB": 1 << 30, "2TB": 2e12, "2TiB": 2 << 40, "8388607TiB": 8388607 << 40,
+	} {
+		if got, err := ParseBytes(s); err != nil || got != want {
+			t.Errorf("ParseBytes(%q) = %d, %v; want %d", s, got, err, want)
+		}
+	}
+	for _, s := range []string{
+		"", "B", "M", "0", "0MiB", "-1", "+1", "1.5M", "1 M", " 1M", "1M ", "1X", "1PB", "1i", "1iB", "1Mb!", "1MBB", "1bM", "0x10",
+		"8388608TiB", "9223372036854775807", "999999999999999999G",
+	} {
+		if got, err := ParseBytes(s); err == nil {
+			t.Errorf("ParseBytes(%q) = %d", s, got)
+		}
+	}
+}
