@@ -16,6 +16,7 @@ import (
 	"github.com/litestash/litestash/chain"
 	"github.com/litestash/litestash/format"
 	"github.com/litestash/litestash/internal/disk"
+	"github.com/litestash/litestash/internal/ioctx"
 	"github.com/litestash/litestash/internal/progress"
 	"github.com/litestash/litestash/seal"
 	"github.com/litestash/litestash/store"
@@ -150,7 +151,7 @@ func rebuild(ctx context.Context, st store.Store, snap catalog.Snapshot, opts *O
 	if err := p.fill(ctx, t, old); err != nil {
 		return nil, err
 	}
-	return p.result(), use(&contextReader{ctx, io.NewSectionReader(t, 0, p.size())})
+	return p.result(), use(ioctx.Reader(ctx, io.NewSectionReader(t, 0, p.size())))
 }
 
 // fill restores into t, makes it durable, and checks it. If there is an old copy, it takes from that
@@ -177,17 +178,4 @@ func (p *plan) fill(ctx context.Context, t *temp, old *os.File) error {
 		return fmt.Errorf("check the restored database: %w", err)
 	}
 	return nil
-}
-
-// A contextReader ends when its context does.
-type contextReader struct {
-	ctx context.Context
-	r   io.Reader
-}
-
-func (r *contextReader) Read(b []byte) (int, error) {
-	if err := r.ctx.Err(); err != nil {
-		return 0, context.Cause(r.ctx)
-	}
-	return r.r.Read(b)
 }

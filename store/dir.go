@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/litestash/litestash/internal/durable"
+	"github.com/litestash/litestash/internal/ioctx"
 	"github.com/litestash/litestash/internal/tempfile"
 )
 
@@ -107,7 +108,7 @@ func (d *Dir) create(ctx context.Context, key string, body io.Reader) (_ Object,
 			err = errors.Join(err, derr)
 		}
 	}()
-	if _, err := io.Copy(f, &contextReader{ctx: ctx, r: body}); err != nil {
+	if _, err := io.Copy(f, ioctx.Reader(ctx, body)); err != nil {
 		return Object{}, err
 	}
 	if err := f.Sync(); err != nil {
@@ -446,21 +447,4 @@ func object(key string, info fs.FileInfo) Object {
 		Stored: info.ModTime(),
 		ETag:   fmt.Sprintf("%x-%x-%x", inode, info.ModTime().UnixNano(), info.Size()),
 	}
-}
-
-// A contextReader ends when its context does, and what it ended with, it repeats.
-type contextReader struct {
-	ctx context.Context
-	r   io.Reader
-	err error
-}
-
-func (r *contextReader) Read(p []byte) (n int, err error) {
-	if r.err == nil {
-		r.err = r.ctx.Err()
-	}
-	if r.err == nil {
-		n, r.err = r.r.Read(p)
-	}
-	return n, r.err
 }

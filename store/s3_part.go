@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sync/semaphore"
 
+	"github.com/litestash/litestash/internal/ioctx"
 	"github.com/litestash/litestash/internal/tempfile"
 )
 
@@ -92,7 +93,7 @@ func (p *partPool) fill(ctx context.Context, body io.Reader, size int64, sum boo
 			err = errors.Join(err, pt.release())
 		}
 	}()
-	body = &contextReader{ctx: ctx, r: body}
+	body = ioctx.Reader(ctx, body)
 	if size > spoolOver {
 		return pt, pt.spool(body, size)
 	}

@@ -16,6 +16,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 	"golang.org/x/sync/errgroup"
+
+	"github.com/litestash/litestash/internal/ioctx"
 )
 
 // cleanTime is for what has to be done after a failure, even after the end of the context.
@@ -55,7 +57,7 @@ func (s *S3) create(ctx context.Context, key string, body io.Reader, most int64,
 		first = most // a small object does not take the memory of a part
 	}
 	u := &upload{s: s, key: key, id: rand.Text(), lock: lock, partSize: size}
-	u.body = bufio.NewReaderSize(&contextReader{ctx: ctx, r: body}, 64<<10)
+	u.body = bufio.NewReaderSize(ioctx.Reader(ctx, body), 64<<10)
 	pt, err := s.parts.fill(ctx, u.body, first, s.md5)
 	if err != nil {
 		return Object{}, err
