@@ -62,7 +62,7 @@ func readAnnouncement(ctx context.Context, st store.Store, o store.Object) (Anno
 	if o.Size > maxAnnouncement {
 		return a, fmt.Errorf("%w: an announcement of %d bytes", format.ErrDamaged, o.Size)
 	}
-	text, err := ReadRange(ctx, st, o, format.Span{Len: o.Size})
+	text, err := store.ReadRange(ctx, st, o, 0, o.Size)
 	if err != nil {
 		return a, err
 	}

@@ -1,7 +1,6 @@
 package catalog_test
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -339,21 +338,6 @@ func TestFaults(t *testing.T) {
 		cancel()
 		if err := look(ctx, dir); !errors.Is(err, context.Canceled) {
 			t.Errorf("%s, cancelled: %v", name, err)
-		}
-	}
-}
-
-// TestReadRange reads from the middle of an object, and from one that is shorter than it was.
-func TestReadRange(t *testing.T) {
-	st := openDir(t)
-	o := storetest.Put(t, st, "key", []byte("0123456789"))
-	for _, c := range []struct {
-		format.Span
-		want string
-	}{{format.Span{Off: 0, Len: 10}, "0123456789"}, {format.Span{Off: 3, Len: 4}, "3456"}, {format.Span{Off: 9, Len: 1}, "9"}, {format.Span{Off: 4, Len: 0}, ""}} {
-		got, err := catalog.ReadRange(t.Context(), st, o, c.Span)
-		if err != nil || !bytes.Equal(got, []byte(c.want)) {
-			t.Errorf("%+v: got %q, %v", c.Span, got, err)
 		}
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
@@ -104,24 +103,4 @@ func matches(x *format.Index, k format.Key) error {
 			format.ErrDamaged, x.Kind(), x.Snapshot, x.Database)
 	}
 	return nil
-}
-
-// ReadRange reads a range of an object that is small enough for memory.
-func ReadRange(ctx context.Context, st store.Store, o store.Object, s format.Span) ([]byte, error) {
-	if s.Len == 0 {
-		return nil, nil
-	}
-	r, err := st.Open(ctx, o, s.Off, s.Len)
-	if err != nil {
-		return nil, err
-	}
-	defer r.Close()
-	b := make([]byte, s.Len)
-	if _, err := io.ReadFull(r, b); err != nil {
-		if err == io.EOF {
-			err = io.ErrUnexpectedEOF
-		}
-		return nil, err
-	}
-	return b, nil
 }

@@ -47,9 +47,8 @@ func (l *Link) CheckHeader(ctx context.Context, open func(context.Context, forma
 	if err != nil {
 		return err
 	}
-	defer r.Close()
-	frame := make([]byte, l.Tail.Header.Len)
-	if _, err := io.ReadFull(r, frame); err != nil {
+	frame, err := store.ReadBody(r, l.Tail.Header.Len)
+	if err != nil {
 		return err
 	}
 	return l.Tail.CheckHeader(frame)

@@ -83,7 +83,7 @@ func Examine(ctx context.Context, st store.Store, o store.Object) error {
 
 // readHeader reads the first n bytes, or more, if the header is larger, and returns the header.
 func (x *Object) readHeader(ctx context.Context, n int64) ([]byte, error) {
-	head, err := fetch(ctx, x.st, x.stored, format.Span{Len: n})
+	head, err := store.ReadRange(ctx, x.st, x.stored, 0, n)
 	if err != nil {
 		return nil, err
 	}
@@ -152,7 +152,7 @@ func (x *Object) Extend(ctx context.Context, n int64) error {
 
 // keepFrom reads the stored bytes from an offset on, to keep them.
 func (x *Object) keepFrom(ctx context.Context, off int64) error {
-	b, err := fetch(ctx, x.st, x.stored, format.Span{Off: off, Len: x.stored.Size - off})
+	b, err := store.ReadRange(ctx, x.st, x.stored, off, x.stored.Size-off)
 	if err != nil {
 		return err
 	}
@@ -187,7 +187,7 @@ func (x *Object) End() ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return readAll(r, s.Len)
+	return store.ReadBody(r, s.Len)
 }
 
 // endAt returns where what is kept of the end is stored.
@@ -254,7 +254,7 @@ func (x *Object) Read(ctx context.Context, s format.Span) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return readAll(r, s.Len)
+	return store.ReadBody(r, s.Len)
 }
 
 // where returns the bytes that hold a range: whole chunks of what is encrypted.
@@ -277,29 +277,4 @@ func (x *Object) open(s format.Span, body io.ReadCloser, from int64) (io.ReadClo
 		return nil, err
 	}
 	return &reader{text: text, window: w, at: s.Off, end: s.End()}, nil
-}
-
-// fetch reads a range of a stored object that is small enough for memory.
-func fetch(ctx context.Context, st store.Store, o store.Object, s format.Span) ([]byte, error) {
-	if s.Len == 0 {
-		return nil, nil
-	}
-	r, err := st.Open(ctx, o, s.Off, s.Len)
-	if err != nil {
-		return nil, err
-	}
-	return readAll(r, s.Len)
-}
-
-// readAll reads n bytes and closes r.
-func readAll(r io.ReadCloser, n int64) ([]byte, error) {
-	defer r.Close()
-	b := make([]byte, n)
-	if _, err := io.ReadFull(r, b); err != nil {
-		if err == io.EOF {
-			err = io.ErrUnexpectedEOF
-		}
-		return nil, err
-	}
-	return b, nil
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/litestash/litestash/catalog"
 	"github.com/litestash/litestash/format"
+	"github.com/litestash/litestash/store"
 )
 
 // maxRecord bounds the size of a hold or a proof in bytes.
@@ -51,7 +52,7 @@ func (t *transfer) copyRecord(ctx context.Context, r catalog.Record) error {
 	if r.Object.Size > maxRecord {
 		return fmt.Errorf("%w: a record of %d bytes", format.ErrDamaged, r.Object.Size)
 	}
-	text, err := catalog.ReadRange(ctx, t.from, r.Object, format.Span{Len: r.Object.Size})
+	text, err := store.ReadRange(ctx, t.from, r.Object, 0, r.Object.Size)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil // taken back meanwhile
 	}

@@ -357,11 +357,11 @@ func (t *transfer) compare(ctx context.Context, s *step, n int64) error {
 	}
 	size := s.Object.Size
 	for _, span := range []format.Span{{Off: max(0, size-n), Len: min(n, size)}, {Len: min(compareStart, max(0, size-n))}} {
-		ours, err := catalog.ReadRange(ctx, t.from, s.Object, span)
+		ours, err := store.ReadRange(ctx, t.from, s.Object, span.Off, span.Len)
 		if err != nil {
 			return err
 		}
-		theirs, err := catalog.ReadRange(ctx, t.to, *s.there, span)
+		theirs, err := store.ReadRange(ctx, t.to, *s.there, span.Off, span.Len)
 		if errors.Is(err, fs.ErrNotExist) && !errors.Is(err, store.ErrNoBucket) {
 			return ErrOvertaken
 		}
