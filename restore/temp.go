@@ -2,10 +2,8 @@ package restore
 
 import (
 	"crypto/rand"
-	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 
 	"github.com/litestash/litestash/internal/tempfile"
@@ -23,30 +21,13 @@ func newTemp(on fileSystem, dir, prefix string, perm fs.FileMode) (*temp, error)
 	if err := tempfile.Sweep(dir, prefix); err != nil {
 		return nil, err
 	}
-	for {
-		f, err := on.Create(filepath.Join(dir, prefix+rand.Text()), perm)
-		if err != nil {
-			return nil, fmt.Errorf("make a temporary file: %w", err)
-		}
-		t := &temp{f, on}
-		if err := tempfile.Lock(f.Fd()); err != nil {
-			return nil, errors.Join(fmt.Errorf("lock %s: %w", f.Name(), err), t.discard())
-		}
-		// Until it was locked it looked as if a killed process had left it.
-		if _, err := os.Lstat(f.Name()); err == nil {
-			return t, nil
-		}
-		if err := f.Close(); err != nil {
-			return nil, fmt.Errorf("make a temporary file: %w", err)
-		}
+	create := func() (file, error) { return on.Create(filepath.Join(dir, prefix+rand.Text()), perm) }
+	f, err := tempfile.New(create, on.Remove)
+	if err != nil {
+		return nil, fmt.Errorf("make a temporary file: %w", err)
 	}
+	return &temp{f, on}, nil
 }
 
 // discard closes the file and removes its name, unless that has been renamed away.
-func (t *temp) discard() error {
-	err := t.on.Remove(t.Name())
-	if errors.Is(err, fs.ErrNotExist) {
-		err = nil
-	}
-	return errors.Join(err, t.Close())
-}
+func (t *temp) discard() error { return tempfile.Discard(t, t.on.Remove) }

@@ -1,5 +1,5 @@
 // Package tempfile leaves no temporary files behind. Those without a name vanish with their
-// process, see [Unlinked]. Of those that need one, writers [Lock] theirs, and a lock ends with its
+// process, see [Unlinked]. Those that need one are locked, see [New], and a lock ends with its
 // process: what [Sweep] finds unlocked was left by one that was killed.
 package tempfile
 
@@ -15,14 +15,53 @@ import (
 	"github.com/litestash/litestash/internal/flock"
 )
 
-// Lock marks the file with the descriptor fd as being written, until it is closed. A [Sweep] may
-// have removed it before: whoever made the file looks afterwards whether it still has its name. On
-// disks without locks it does nothing; [Sweep] cannot get one there either, and removes nothing.
-func Lock(fd uintptr) error {
+// A File is what [New] makes.
+type File interface {
+	Name() string
+	Fd() uintptr
+	Close() error
+}
+
+// New returns a file that create has made under a name of its own, and that no [Sweep] removes until it is closed. Before
+// it is locked one may do so, and then create is called again. The caller discards the file, see [Discard], for which
+// remove is here too.
+func New[F File](create func() (F, error), remove func(name string) error) (F, error) {
+	var none F
+	for range 100 { // sweeps are rare and short: so many of them do not happen by chance
+		f, err := create()
+		if err != nil {
+			return none, err
+		}
+		// This waits for a sweep, which holds the lock only for the moment in which it removes the file.
+		if err := lock(f.Fd()); err != nil {
+			return none, errors.Join(fmt.Errorf("lock %s: %w", f.Name(), err), Discard(f, remove))
+		}
+		if _, err := os.Lstat(f.Name()); err == nil {
+			return f, nil
+		}
+		if err := f.Close(); err != nil {
+			return none, err
+		}
+	}
+	return none, errors.New("each of 100 files was removed as it was made")
+}
+
+// lock marks a file as being written, until it is closed. On disks without locks it does nothing; [Sweep] cannot get one
+// there either, and removes nothing.
+func lock(fd uintptr) error {
 	if err := flock.Lock(fd); !errors.Is(err, errors.ErrUnsupported) {
 		return err
 	}
 	return nil
+}
+
+// Discard removes, with remove, the name that f was made with, which a rename may have taken, and closes f.
+func Discard(f File, remove func(name string) error) error {
+	err := remove(f.Name())
+	if errors.Is(err, fs.ErrNotExist) {
+		err = nil
+	}
+	return errors.Join(err, f.Close())
 }
 
 // Sweep removes the files in dir whose names begin with prefix and that no living process is

@@ -23,18 +23,20 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// write locks a new file, says so, and waits to be killed.
+// write makes a file, says so, and waits to be killed.
 func write(path string) {
-	f, err := os.Create(path)
-	if err == nil {
-		err = tempfile.Lock(f.Fd())
-	}
+	f, err := newFile(path)
 	if err != nil {
 		panic(err)
 	}
 	os.Stdout.WriteString("locked")
 	os.Stdin.Read(make([]byte, 1))
+	f.Close()
 	os.Exit(1)
+}
+
+func newFile(path string) (*os.File, error) {
+	return tempfile.New(func() (*os.File, error) { return os.Create(path) }, os.Remove)
 }
 
 func sweep(t *testing.T, dir, prefix string, want ...string) {
@@ -67,8 +69,8 @@ func create(t *testing.T, path string) *os.File {
 
 func TestSweep(t *testing.T) {
 	dir := t.TempDir()
-	mine := create(t, filepath.Join(dir, "temp-mine"))
-	if err := tempfile.Lock(mine.Fd()); err != nil {
+	mine, err := newFile(filepath.Join(dir, "temp-mine"))
+	if err != nil {
 		t.Fatal(err)
 	}
 	create(t, filepath.Join(dir, "temp-left"))
@@ -121,6 +123,56 @@ func TestKilled(t *testing.T) {
 	sweep(t, dir, "temp-")
 }
 
+// TestNew removes files before they are locked, as a sweep does.
+func TestNew(t *testing.T) {
+	dir := t.TempDir()
+	made := 0
+	create := func(swept int) func() (*os.File, error) {
+		return func() (*os.File, error) {
+			f, err := os.CreateTemp(dir, "temp-")
+			if made++; err == nil && made <= swept {
+				err = os.Remove(f.Name())
+			}
+			return f, err
+		}
+	}
+	f, err := tempfile.New(create(3), os.Remove)
+	if err != nil || made != 4 {
+		t.Fatalf("%d files were made: %v", made, err)
+	}
+	sweep(t, dir, "temp-", filepath.Base(f.Name()))
+	if err := tempfile.Discard(f, os.Remove); err != nil {
+		t.Error(err)
+	}
+	sweep(t, dir, "temp-")
+	if _, err := tempfile.New(create(1000), os.Remove); err == nil || made > 200 {
+		t.Errorf("all of %d files were removed: %v", made, err)
+	}
+	full := func() (*os.File, error) { return nil, syscall.ENOSPC }
+	if _, err := tempfile.New(full, os.Remove); !errors.Is(err, syscall.ENOSPC) {
+		t.Errorf("a file that cannot be made: %v", err)
+	}
+}
+
+// TestDiscard discards a file that was renamed: its new name stays.
+func TestDiscard(t *testing.T) {
+	dir := t.TempDir()
+	f, err := newFile(filepath.Join(dir, "temp-1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(f.Name(), filepath.Join(dir, "placed")); err != nil {
+		t.Fatal(err)
+	}
+	if err := tempfile.Discard(f, os.Remove); err != nil {
+		t.Error(err)
+	}
+	if err := f.Close(); !errors.Is(err, fs.ErrClosed) {
+		t.Errorf("it is open still: %v", err)
+	}
+	sweep(t, dir, "temp-", "placed")
+}
+
 // TestRace sweeps while files are made. One that is there once it is locked must stay.
 func TestRace(t *testing.T) {
 	dir := t.TempDir()
@@ -153,18 +205,12 @@ func TestRace(t *testing.T) {
 }
 
 func writeOnce(t *testing.T, path string) {
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	f, err := tempfile.New(func() (*os.File, error) { return os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600) }, os.Remove)
 	if err != nil {
 		t.Error(err)
 		return
 	}
 	defer f.Close()
-	if err := tempfile.Lock(f.Fd()); err != nil {
-		t.Error(err)
-	}
-	if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
-		return // swept before it was locked
-	}
 	if err := tempfile.Sweep(filepath.Dir(path), filepath.Base(path)); err != nil {
 		t.Error(err)
 	}
