@@ -98,7 +98,18 @@ func TestMissingPage(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, missing := range []int{-1, 0, 1, 7, len(file)/4096 - 1} {
+	pages := len(file) / 4096
+	never := "internal error: page %d of %d was never copied"
+	for _, c := range []struct {
+		missing int // the first is page 1
+		want    string
+	}{
+		{0, ""},
+		{1, "the image: not an SQLite database"}, // its header is in it
+		{2, fmt.Sprintf(never, 2, pages)},
+		{8, fmt.Sprintf(never, 8, pages)},
+		{pages, fmt.Sprintf("internal error: an image of %d pages of 4096 bytes says that it has %d of 4096", pages-1, pages)},
+	} {
 		sp, err := newSpool(&Options{TempDir: t.TempDir(), Salt: format.Salt{}, Logger: Options{}.withDefaults().Logger})
 		if err != nil {
 			t.Fatal(err)
@@ -106,17 +117,17 @@ func TestMissingPage(t *testing.T) {
 		if err := sp.reset(); err != nil {
 			t.Fatal(err)
 		}
-		for n := len(file)/4096 - 1; n >= 0; n-- {
-			if n == missing {
+		for n := pages; n > 0; n-- {
+			if n == c.missing {
 				continue
 			}
-			if err := sp.add(file[n*4096:][:4096], int64(n)*4096); err != nil {
+			if err := sp.add(file[(n-1)*4096:][:4096], int64(n-1)*4096); err != nil {
 				t.Fatal(err)
 			}
 		}
 		m, err := sp.finish()
-		if (err == nil) != (missing < 0) {
-			t.Errorf("without page %d: %v", missing+1, err)
+		if got := fmt.Sprint(err); err == nil && c.want != "" || err != nil && got != c.want {
+			t.Errorf("without page %d: %v, want %s", c.missing, err, c.want)
 		}
 		if err == nil {
 			checkImage(t, m)

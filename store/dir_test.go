@@ -55,11 +55,8 @@ func files(t *testing.T, dir string) []string {
 func TestDirMissing(t *testing.T) {
 	root := filepath.Join(t.TempDir(), "store")
 	d := openDir(t, root)
-	var last error
-	for _, last = range d.List(t.Context(), store.Query{}) {
-	}
-	if !errors.Is(last, store.ErrNoBucket) {
-		t.Errorf("list: %v, want %v", last, store.ErrNoBucket)
+	if err := storetest.ListError(t, d, store.Query{}); !errors.Is(err, store.ErrNoBucket) {
+		t.Errorf("list: %v, want %v", err, store.ErrNoBucket)
 	}
 	if _, err := d.Open(t.Context(), store.Object{Key: "key"}, 0, -1); !errors.Is(err, store.ErrNoBucket) {
 		t.Errorf("open: %v, want %v", err, store.ErrNoBucket)
@@ -107,10 +104,8 @@ func TestDirKnown(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.(*store.Dir).Known()
-	for _, err := range s.List(t.Context(), store.Query{}) {
-		if !errors.Is(err, store.ErrNoBucket) {
-			t.Errorf("list: %v, want %v", err, store.ErrNoBucket)
-		}
+	if err := storetest.ListError(t, s, store.Query{}); !errors.Is(err, store.ErrNoBucket) {
+		t.Errorf("list: %v, want %v", err, store.ErrNoBucket)
 	}
 	if _, err := s.Create(t.Context(), "key", strings.NewReader(""), 0); !errors.Is(err, store.ErrNoBucket) {
 		t.Errorf("create: %v, want %v", err, store.ErrNoBucket)

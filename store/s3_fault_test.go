@@ -232,10 +232,8 @@ func TestS3StalledForEver(t *testing.T) {
 	if err := s.Delete(t.Context(), "there"); !errors.Is(err, store.ErrUnreachable) {
 		t.Errorf("delete: %v", err)
 	}
-	for _, err := range s.List(t.Context(), store.Query{}) {
-		if !errors.Is(err, store.ErrUnreachable) {
-			t.Errorf("list: %v", err)
-		}
+	if err := storetest.ListError(t, s, store.Query{}); !errors.Is(err, store.ErrUnreachable) {
+		t.Errorf("list: %v", err)
 	}
 }
 
@@ -467,10 +465,8 @@ func TestS3LastingFailures(t *testing.T) {
 	f := newFake(t)
 	s := f.open(t, nil)
 	f.place(unavailable)
-	for _, err := range s.List(t.Context(), store.Query{}) {
-		if !errors.Is(err, store.ErrUnreachable) || !strings.Contains(err.Error(), "SlowDown") {
-			t.Errorf("list: %v", err)
-		}
+	if err := storetest.ListError(t, s, store.Query{}); !errors.Is(err, store.ErrUnreachable) || !strings.Contains(err.Error(), "SlowDown") {
+		t.Errorf("list: %v", err)
 	}
 	if n := f.count("GET+list"); n != 5 {
 		t.Errorf("%d attempts, want 5", n)
@@ -550,10 +546,8 @@ func TestS3WrongKeys(t *testing.T) {
 		if _, err := s.Open(t.Context(), store.Object{Key: "key"}, 0, 1); !errors.Is(err, store.ErrDenied) {
 			t.Errorf("open: %v, want %v", err, store.ErrDenied)
 		}
-		for _, err := range s.List(t.Context(), store.Query{}) {
-			if !errors.Is(err, store.ErrDenied) {
-				t.Errorf("list: %v, want %v", err, store.ErrDenied)
-			}
+		if err := storetest.ListError(t, s, store.Query{}); !errors.Is(err, store.ErrDenied) {
+			t.Errorf("list: %v, want %v", err, store.ErrDenied)
 		}
 	}
 }
@@ -582,10 +576,8 @@ func TestS3UnknownUser(t *testing.T) {
 	if _, err := s.Create(t.Context(), "key", strings.NewReader("x"), 1); !errors.Is(err, store.ErrDenied) || errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("create: %v, want %v", err, store.ErrDenied)
 	}
-	for _, err := range s.List(t.Context(), store.Query{}) {
-		if !errors.Is(err, store.ErrDenied) {
-			t.Errorf("list: %v, want %v", err, store.ErrDenied)
-		}
+	if err := storetest.ListError(t, s, store.Query{}); !errors.Is(err, store.ErrDenied) {
+		t.Errorf("list: %v, want %v", err, store.ErrDenied)
 	}
 	// An absent key is no error for Delete, and an unset rule none for Lifecycle, but this is.
 	if err := s.Delete(t.Context(), "key"); !errors.Is(err, store.ErrDenied) {
@@ -624,10 +616,8 @@ func TestS3NoBucket(t *testing.T) {
 			t.Errorf("create %d bytes: %v, want %v", size, err, store.ErrNoBucket)
 		}
 	}
-	for _, err := range s.List(t.Context(), store.Query{}) {
-		if !errors.Is(err, store.ErrNoBucket) {
-			t.Errorf("list: %v, want %v", err, store.ErrNoBucket)
-		}
+	if err := storetest.ListError(t, s, store.Query{}); !errors.Is(err, store.ErrNoBucket) {
+		t.Errorf("list: %v, want %v", err, store.ErrNoBucket)
 	}
 }
 
@@ -875,17 +865,17 @@ func TestS3ListIgnoringServer(t *testing.T) {
 func TestS3ListBroken(t *testing.T) {
 	f := newFake(t)
 	s := f.open(t, nil)
-	for name, front := range map[string]func(http.ResponseWriter, *http.Request, http.Handler){
-		"unordered": listing(false, "a", "c", "b"),
-		"repeated":  listing(false, "a", "a"),
-		"no token":  listing(true, "a"),
+	for name, broken := range map[string]struct {
+		front func(http.ResponseWriter, *http.Request, http.Handler)
+		want  string
+	}{
+		"unordered": {listing(false, "a", "c", "b"), `lists "some/prefix/b" after "some/prefix/c", which is not in order`},
+		"repeated":  {listing(false, "a", "a"), `lists "some/prefix/a" after "some/prefix/a", which is not in order`},
+		"no token":  {listing(true, "a"), `there is more after "some/prefix/a" but not how to get it`},
 	} {
-		f.place(front)
-		var last error
-		for _, last = range s.List(t.Context(), store.Query{}) {
-		}
-		if last == nil {
-			t.Errorf("%s: no error", name)
+		f.place(broken.front)
+		if err := storetest.ListError(t, s, store.Query{}); !strings.Contains(err.Error(), broken.want) {
+			t.Errorf("%s: %v, want that the server %s", name, err, broken.want)
 		}
 	}
 }

@@ -35,10 +35,8 @@ func TestRealUnknownUser(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, err := range s.List(t.Context(), store.Query{}) {
-			if !errors.Is(err, store.ErrDenied) {
-				t.Errorf("list: %v, want %v", err, store.ErrDenied)
-			}
+		if err := storetest.ListError(t, s, store.Query{}); !errors.Is(err, store.ErrDenied) {
+			t.Errorf("list: %v, want %v", err, store.ErrDenied)
 		}
 		_, err = s.Create(t.Context(), "test-"+rand.Text(), strings.NewReader("x"), 1)
 		if !errors.Is(err, store.ErrDenied) {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/litestash/litestash/store"
+	"github.com/litestash/litestash/store/storetest"
 )
 
 // minioStore returns the URL of a fresh store in a bucket with Object Lock on MinIO, whatever the way there: rights
@@ -161,9 +162,7 @@ func (s *stage) outside() {
 	s.t.Helper()
 	bucket, query, _ := strings.Cut(s.url, "?")
 	other := openS3(s.t, bucket+"-other?"+query)
-	for _, err := range other.List(s.t.Context(), store.Query{}) {
-		s.refuse("list another prefix", err)
-	}
+	s.refuse("list another prefix", storetest.ListError(s.t, other, store.Query{}))
 	s.refuse("store below another prefix", s.put(other, "app.db/x.zst"))
 	_, err := other.Open(s.t.Context(), store.Object{Key: "app.db/x.zst"}, 0, -1)
 	s.refuse("read below another prefix", err)

@@ -117,6 +117,23 @@ func Keys(t *testing.T, s store.Store, q store.Query) []string {
 	return keys
 }
 
+// ListError returns the error with which a listing of what q selects ends, or ends the test if it has none: one that
+// swallows an error looks like an empty store.
+func ListError(t *testing.T, s store.Store, q store.Query) error {
+	t.Helper()
+	var last error
+	for o, err := range s.List(t.Context(), q) {
+		if last != nil {
+			t.Fatalf("list %+v: %v, %v after the error %v", q, o, err, last)
+		}
+		last = err
+	}
+	if last == nil {
+		t.Fatalf("list %+v: it ends without an error", q)
+	}
+	return last
+}
+
 // seed keeps one object outside of what a test looks at: a directory that was never written to
 // does not exist, and then has nothing to list.
 func seed(t *testing.T, s store.Store) {

@@ -1,0 +1,3 @@
+package upload
+
+var ErrMemory = errMemory
