@@ -1,7 +1,6 @@
 package retention_test
 
 import (
-	"flag"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -13,20 +12,9 @@ import (
 	"github.com/litestash/litestash/catalog"
 	"github.com/litestash/litestash/format"
 	"github.com/litestash/litestash/internal/race"
+	"github.com/litestash/litestash/internal/seed"
 	"github.com/litestash/litestash/retention"
 )
-
-var seed = flag.Uint64("seed", 0, "seed of random tests; 0 draws one")
-
-// newRand returns a source of random numbers that -seed repeats.
-func newRand(t testing.TB) *rand.Rand {
-	s := *seed
-	if s == 0 {
-		s = rand.Uint64()
-	}
-	t.Logf("-seed %d", s)
-	return rand.New(rand.NewPCG(s, 0))
-}
 
 // A scene is what a policy decides about.
 type scene struct {
@@ -252,7 +240,7 @@ func TestPolicy(t *testing.T) {
 	if race.Enabled {
 		rounds = 400
 	}
-	rnd := newRand(t)
+	rnd := seed.Rand(t)
 	reasons := map[string]int{}
 	for round := range rounds {
 		s, p := randomScene(rnd), randomPolicy(rnd)

@@ -23,6 +23,7 @@ import (
 	"github.com/litestash/litestash/format"
 	"github.com/litestash/litestash/internal/memimage"
 	"github.com/litestash/litestash/internal/race"
+	"github.com/litestash/litestash/internal/seed"
 	"github.com/litestash/litestash/restore"
 	"github.com/litestash/litestash/retention"
 	"github.com/litestash/litestash/state"
@@ -61,17 +62,17 @@ func TestTogether(t *testing.T) {
 		return slices.ContainsFunc([]string{"kills", "deleted", "pushed", "watched", "replaced", "restored", "restored anew", "held", "held too late"},
 			func(what string) bool { return met[what] == 0 })
 	}
-	first, seed := uint64(time.Now().UnixNano()), uint64(0)
+	first, seeds := seed.New(t), uint64(0)
 	// More if something that has to be met, some of which is rare, was not met yet.
-	for ; seed < uint64(n) || seed < uint64(20*n) && missing(); seed++ {
+	for ; seeds < uint64(n) || seeds < uint64(20*n) && missing(); seeds++ {
 		synctest.Test(t, func(t *testing.T) {
-			newStage(t, h, base, temp, first+seed, met).run()
+			newStage(t, h, base, temp, first+seeds, met).run()
 			if t.Failed() {
-				t.Logf("the seed is %d", first+seed)
+				t.Logf("the seed is %d", first+seeds)
 			}
 		})
 	}
-	t.Logf("%d seeds: %v", seed, met)
+	t.Logf("%d seeds: %v", seeds, met)
 	if missing() {
 		t.Error("not all that there is to meet was met")
 	}

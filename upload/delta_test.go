@@ -3,7 +3,6 @@ package upload_test
 import (
 	"bytes"
 	"crypto/sha256"
-	"flag"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
@@ -16,13 +15,12 @@ import (
 	"github.com/litestash/litestash/format"
 	"github.com/litestash/litestash/internal/memimage"
 	"github.com/litestash/litestash/internal/race"
+	"github.com/litestash/litestash/internal/seed"
 	"github.com/litestash/litestash/restore"
 	"github.com/litestash/litestash/state"
 	"github.com/litestash/litestash/store"
 	"github.com/litestash/litestash/upload"
 )
-
-var seed = flag.Uint64("seed", 0, "seed of the random walk; 0 draws one")
 
 // A walk changes a database at random, under a clock that jumps, and pushes it after each step.
 type walk struct {
@@ -218,11 +216,7 @@ func TestWalk(t *testing.T) {
 	if testing.Short() || race.Enabled {
 		steps = 300
 	}
-	s := *seed
-	if s == 0 {
-		s = rand.Uint64()
-	}
-	t.Logf("-seed %d", s)
+	s := seed.New(t)
 	w := &walk{
 		t: t, rnd: rand.New(rand.NewPCG(s, 0)), st: openDir(t), dir: t.TempDir(),
 		now: time.Date(2026, 11, 22, 23, 50, 0, 0, time.UTC), pageSize: 512,

@@ -20,6 +20,7 @@ import (
 	"github.com/litestash/litestash/chain"
 	"github.com/litestash/litestash/format"
 	"github.com/litestash/litestash/internal/race"
+	"github.com/litestash/litestash/internal/seed"
 	"github.com/litestash/litestash/restore"
 	"github.com/litestash/litestash/seal"
 	"github.com/litestash/litestash/store"
@@ -461,7 +462,7 @@ var met = map[string]int{
 
 // histories runs some, each on a fresh store, and expects that they met all there is to meet.
 func histories(t *testing.T, open func(t *testing.T) store.Store, n, steps int) {
-	c := newChances(newRand(t))
+	c := newChances(seed.Rand(t))
 	for i := range n {
 		h := newHistory(t, c, open(t))
 		h.dense = i%2 == 0

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/litestash/litestash/catalog"
+	"github.com/litestash/litestash/internal/seed"
 	"github.com/litestash/litestash/restore"
 	"github.com/litestash/litestash/store"
 )
@@ -72,7 +73,7 @@ type sum = [sha256.Size]byte
 
 func newChainKiller(t *testing.T) *chainKiller {
 	t.Helper()
-	k := &chainKiller{watchRig: newWatchRig(t), t: t, rnd: newRand(t), known: map[string]sum{}, instants: map[sum]bool{}, found: outcomes{}}
+	k := &chainKiller{watchRig: newWatchRig(t), t: t, rnd: seed.Rand(t), known: map[string]sum{}, instants: map[sum]bool{}, found: outcomes{}}
 	sh(t, k.db, "PRAGMA journal_mode=WAL", fill("old", 1500))
 	k.change()
 	k.push()

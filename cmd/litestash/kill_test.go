@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/litestash/litestash/internal/race"
+	"github.com/litestash/litestash/internal/seed"
 	"github.com/litestash/litestash/store/storetest"
 )
 
@@ -63,7 +64,7 @@ func (o outcomes) expect(t *testing.T, least int, states ...string) {
 // push has to succeed and to tidy up.
 func TestKillPush(t *testing.T) {
 	t.Parallel()
-	dir, rng := storetest.FastDir(t), newRand(t)
+	dir, rng := storetest.FastDir(t), seed.Rand(t)
 	sources := filepath.Join(dir, "sources")
 	if err := os.Mkdir(sources, 0o777); err != nil {
 		t.Fatal(err)
@@ -201,7 +202,7 @@ func (k *pushKiller) verifyNew(t *testing.T, database string) (fresh []string) {
 // one, and the next restore has to succeed and to tidy up.
 func TestKillRestore(t *testing.T) {
 	t.Parallel()
-	dir, rng := storetest.FastDir(t), newRand(t)
+	dir, rng := storetest.FastDir(t), seed.Rand(t)
 	k := newRestoreKiller(t, dir)
 	t.Logf("restore takes %v", k.usual)
 	for i := 0; k.found.kills() < kills(); i++ {

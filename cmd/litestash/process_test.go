@@ -5,11 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -119,20 +117,6 @@ func (p *process) killAfter(t *testing.T, delay time.Duration) (code int, killed
 	}
 	code, signal := p.verdict(t, <-p.ended)
 	return code, signal == syscall.SIGKILL
-}
-
-// newRand returns a source of random moments. Its seed is logged, and can be set to have them again.
-func newRand(t *testing.T) *rand.Rand {
-	t.Helper()
-	seed := uint64(time.Now().UnixNano())
-	if s := os.Getenv("LITESTASH_TEST_SEED"); s != "" {
-		var err error
-		if seed, err = strconv.ParseUint(s, 10, 64); err != nil {
-			t.Fatalf("LITESTASH_TEST_SEED: %v", err)
-		}
-	}
-	t.Logf("LITESTASH_TEST_SEED=%d", seed)
-	return rand.New(rand.NewPCG(seed, 0))
 }
 
 // durationOf measures a command, which has to succeed: the median of five.

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/litestash/litestash/internal/race"
+	"github.com/litestash/litestash/internal/seed"
 	"github.com/litestash/litestash/store/storetest"
 )
 
@@ -52,7 +53,7 @@ func (r *signalRig) with(args ...string) []string {
 // the signal, and leave nothing half-done.
 func TestSignals(t *testing.T) {
 	t.Parallel()
-	rng := newRand(t)
+	rng := seed.Rand(t)
 	rounds := 12
 	if testing.Short() || race.Enabled {
 		rounds = 4 // too few to insist on anything

@@ -8,6 +8,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/litestash/litestash/internal/seed"
 )
 
 // soakTime returns for how long TestSoak writes and watches.
@@ -29,7 +31,7 @@ func soakTime(t *testing.T) time.Duration {
 // at one instant, not less than the one before, and the last one all.
 func TestSoak(t *testing.T) {
 	t.Parallel()
-	s := &soak{t: t, rnd: newRand(t), watchRig: newWatchRig(t), did: map[string]int{}}
+	s := &soak{t: t, rnd: seed.Rand(t), watchRig: newWatchRig(t), did: map[string]int{}}
 	sh(t, s.db, "PRAGMA journal_mode=WAL", bank)
 	for end := time.Now().Add(soakTime(t)); time.Now().Before(end); {
 		s.startBoth()

@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/litestash/litestash/format"
+	"github.com/litestash/litestash/internal/seed"
 	"github.com/litestash/litestash/state"
 )
 
@@ -201,7 +202,7 @@ func TestPushState(t *testing.T) {
 		}, clear: "facts.tmp"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			rnd := newRand(t)
+			rnd := seed.Rand(t)
 			r := newStateRig(t, rnd)
 			for range max(1, c.times) {
 				c.spoil(r)
@@ -241,7 +242,7 @@ func (r *stateRig) cut(b []byte) []byte { return b[:r.rnd.IntN(len(b))] }
 // once, with a full in its place.
 func TestPushStateAhead(t *testing.T) {
 	t.Parallel()
-	r := newStateRig(t, newRand(t))
+	r := newStateRig(t, seed.Rand(t))
 	lost := r.mustPush("")
 	objects, err := filepath.Glob(filepath.Join(r.store, "app.db", lost+"*"))
 	if err != nil || len(objects) != 1 {

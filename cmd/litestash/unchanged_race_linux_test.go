@@ -22,6 +22,7 @@ import (
 	"github.com/litestash/litestash/catalog"
 	"github.com/litestash/litestash/format"
 	"github.com/litestash/litestash/internal/race"
+	"github.com/litestash/litestash/internal/seed"
 	"github.com/litestash/litestash/internal/ui"
 	"github.com/litestash/litestash/restore"
 	"github.com/litestash/litestash/snapshot"
@@ -45,7 +46,7 @@ func TestUnchangedRace(t *testing.T) {
 	}
 	total := 0
 	g, ctx := errgroup.WithContext(t.Context())
-	rnd := newRand(t)
+	rnd := seed.Rand(t)
 	for _, r := range all {
 		if testing.Short() || race.Enabled { // who commits is another process
 			r.commits, r.rests = r.commits/10, max(1, r.rests/10)
