@@ -7,6 +7,7 @@ import (
 
 	"github.com/litestash/litestash/catalog"
 	"github.com/litestash/litestash/format"
+	"github.com/litestash/litestash/store/storetest"
 )
 
 // TestAnnounced reads announcements among what others have put there.
@@ -26,7 +27,7 @@ func TestAnnounced(t *testing.T) {
 		{ours.String() + ".json", `{"snapshots": ["all"]}`, true},
 		{ours.String() + ".later", "another form", true},
 	} {
-		st := openDir(t)
+		st := storetest.OpenDir(t, t.TempDir())
 		doomed := format.Name{Time: 5, ID: 6}
 		if err := catalog.Announce(t.Context(), st, "app.db", format.Name{Time: 2, ID: 2}, []format.Name{doomed}); err != nil {
 			t.Fatal(err)

@@ -17,15 +17,6 @@ import (
 	"github.com/litestash/litestash/store/storetest"
 )
 
-func openDir(t testing.TB) *store.Dir {
-	t.Helper()
-	st, err := store.OpenDir(t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	return st
-}
-
 // put stores something under a key.
 func put(t *testing.T, st store.Store, key string) {
 	t.Helper()
@@ -78,7 +69,7 @@ func checkNotFound(t *testing.T, err error, what string) *catalog.NotFoundError 
 
 // TestList lists a database among all that may be in a bucket.
 func TestList(t *testing.T) {
-	st := openDir(t)
+	st := storetest.OpenDir(t, t.TempDir())
 	now := format.TimeOf(time.Now())
 	for _, key := range []string{
 		full("app.db", now, id(1, 2)),
@@ -128,14 +119,14 @@ func TestList(t *testing.T) {
 	slices.Reverse(want)
 	got, err = catalog.Find(t.Context(), st, "app.db", catalog.Latest)
 	check(t, "find", got, err, want...)
-	_, err = catalog.List(t.Context(), openDir(t), "app.db")
+	_, err = catalog.List(t.Context(), storetest.OpenDir(t, t.TempDir()), "app.db")
 	if !errors.Is(err, store.ErrNoBucket) && !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("an empty store: %v", err)
 	}
 }
 
 func TestNoDatabase(t *testing.T) {
-	st := openDir(t)
+	st := storetest.OpenDir(t, t.TempDir())
 	put(t, st, full("app.db/below", 1, 1))
 	_, err := catalog.List(t.Context(), st, "app.db")
 	checkNotFound(t, err, "")
@@ -147,7 +138,7 @@ func TestNoDatabase(t *testing.T) {
 
 // TestFind finds the newest snapshot at or before a time, however far before.
 func TestFind(t *testing.T) {
-	st := openDir(t)
+	st := storetest.OpenDir(t, t.TempDir())
 	now := format.TimeOf(time.Now())
 	const hour = format.Time(3600 * 1000)
 	times := []format.Time{0, 1, now - 400*24*hour, now - 20*24*hour, now - 20*24*hour + 1, now - 3*hour, now - 10*60*1000, now + 2*hour}
@@ -190,7 +181,7 @@ func TestFind(t *testing.T) {
 
 // TestFindBeforeFirst asks for a time before there was anything.
 func TestFindBeforeFirst(t *testing.T) {
-	st := openDir(t)
+	st := storetest.OpenDir(t, t.TempDir())
 	now := format.TimeOf(time.Now())
 	put(t, st, full("app.db", now, id(1, 1)))
 	put(t, st, full("app.db", now+5, id(1, 1)))
@@ -222,7 +213,7 @@ func (c *counter) List(ctx context.Context, q store.Query) iter.Seq2[store.Objec
 
 // TestFindReadsLittle checks that of a long history only what is near is listed.
 func TestFindReadsLittle(t *testing.T) {
-	st := &counter{Store: openDir(t)}
+	st := &counter{Store: storetest.OpenDir(t, t.TempDir())}
 	now := format.TimeOf(time.Now())
 	const minute = format.Time(60 * 1000)
 	for i := range 300 {
@@ -248,7 +239,7 @@ func TestFindReadsLittle(t *testing.T) {
 
 // TestGet gets a snapshot among others of its millisecond.
 func TestGet(t *testing.T) {
-	st := openDir(t)
+	st := storetest.OpenDir(t, t.TempDir())
 	for n := 1; n <= 3; n++ {
 		put(t, st, full("app.db", 1000, id(n, n)))
 		put(t, st, full("app.db", 1001, id(n, n)))
@@ -267,7 +258,7 @@ func TestGet(t *testing.T) {
 }
 
 func TestDatabases(t *testing.T) {
-	st := openDir(t)
+	st := storetest.OpenDir(t, t.TempDir())
 	for _, key := range []string{
 		full("b", 5, 1), full("b", 7, 1), full("b/c", 1, 1), full("b/c", 9, 1), full("b.db", 3, 1), full("ä/ö", 2, 1),
 		"b/" + base(6, 1) + ".later", "b/notes.txt", "notes.txt", "empty/notes.txt",
@@ -297,7 +288,7 @@ func TestDatabases(t *testing.T) {
 
 // TestFaults lets every listing go wrong: nothing less than all may be taken for all.
 func TestFaults(t *testing.T) {
-	dir := openDir(t)
+	dir := storetest.OpenDir(t, t.TempDir())
 	now := format.TimeOf(time.Now())
 	for i := range 10 {
 		put(t, dir, full("app.db", now-format.Time(i), id(1, i+1)))

@@ -54,7 +54,7 @@ var strangers = []string{
 
 // TestProofs records proofs and lists them among what others have put there.
 func TestProofs(t *testing.T) {
-	st := openDir(t)
+	st := storetest.OpenDir(t, t.TempDir())
 	for _, s := range strangers {
 		put(t, st, ".litestash/proofs/app.db/"+s)
 	}
@@ -101,7 +101,7 @@ func TestProofs(t *testing.T) {
 
 // TestDeleteProofs deletes the proofs of some snapshots, and whatever a later version knows of these.
 func TestDeleteProofs(t *testing.T) {
-	st := openDir(t)
+	st := storetest.OpenDir(t, t.TempDir())
 	gone, kept := format.Name{Time: 1, ID: 1}, format.Name{Time: 1, ID: 2}
 	for _, s := range strangers {
 		put(t, st, ".litestash/proofs/app.db/"+s)
@@ -180,7 +180,7 @@ func TestStanding(t *testing.T) {
 
 // TestProofFaults lets each step fail.
 func TestProofFaults(t *testing.T) {
-	dir := openDir(t)
+	dir := storetest.OpenDir(t, t.TempDir())
 	p := record(t, dir, catalog.Proof{Database: "app.db", Snapshot: format.Name{Time: 1, ID: 1}, Outcome: catalog.Sound})
 	for what, do := range map[string]func(store.Store) error{
 		"record": func(st store.Store) error { return catalog.RecordProof(t.Context(), st, &p, catalog.ProofDetail{}) },

@@ -45,7 +45,7 @@ func pushTagged(t *testing.T, st store.Store, pageSize int, data []byte, tag str
 }
 
 func TestReadTail(t *testing.T) {
-	st := openDir(t)
+	st := storetest.OpenDir(t, t.TempDir())
 	for _, c := range []struct{ pageSize, pages, tag int }{{0, 0, 0}, {512, 1, 0}, {4096, 600, 0}, {4096, 600, 2 * format.FirstTail}} {
 		data := make([]byte, c.pageSize*c.pages)
 		r := pushTagged(t, st, c.pageSize, data, hex.EncodeToString(storetest.Bytes(c.tag)))
@@ -76,7 +76,7 @@ func rewrite(t *testing.T, st store.Store, k format.Key, b []byte) catalog.Snaps
 
 // TestNotTheOne reads objects that are sound and not what their key promises.
 func TestNotTheOne(t *testing.T) {
-	st := openDir(t)
+	st := storetest.OpenDir(t, t.TempDir())
 	r := push(t, st, 512, memimage.Text(1, 512, 9))
 	object := storetest.Get(t, st, r.Snapshot.Object, 0, -1)
 	name := r.Snapshot.Name
@@ -106,7 +106,7 @@ func TestNotTheOne(t *testing.T) {
 
 // TestNotOurs reads objects that somebody else made.
 func TestNotOurs(t *testing.T) {
-	st := openDir(t)
+	st := storetest.OpenDir(t, t.TempDir())
 	for i, b := range [][]byte{
 		nil, {0}, []byte("a text, and not even a long one"), make([]byte, 1000), storetest.Bytes(300 << 10),
 		append([]byte("SQLite format 3\x00"), make([]byte, 4080)...),
@@ -123,7 +123,7 @@ func TestNotOurs(t *testing.T) {
 // TestLaterVersion reads objects of a version to come: one that differs in its number alone, and
 // one that also ends otherwise.
 func TestLaterVersion(t *testing.T) {
-	st := openDir(t)
+	st := storetest.OpenDir(t, t.TempDir())
 	r := push(t, st, 512, memimage.Text(1, 512, 9))
 	object := storetest.Get(t, st, r.Snapshot.Object, 0, -1)
 	tail, err := catalog.ReadTail(t.Context(), st, r.Snapshot, nil)
@@ -165,7 +165,7 @@ func setVersion(object []byte, s format.Span, version uint32) {
 
 // TestTruncated reads an object that lost its end.
 func TestTruncated(t *testing.T) {
-	st := openDir(t)
+	st := storetest.OpenDir(t, t.TempDir())
 	r := push(t, st, 512, memimage.Text(1, 512, 9))
 	object := storetest.Get(t, st, r.Snapshot.Object, 0, -1)
 	for n := 0; n < len(object); n += 1 + n%20 {
@@ -179,7 +179,7 @@ func TestTruncated(t *testing.T) {
 
 // TestChanged reads an object that was replaced, or cut short, after it had been listed.
 func TestChanged(t *testing.T) {
-	st := openDir(t)
+	st := storetest.OpenDir(t, t.TempDir())
 	r := push(t, st, 512, memimage.Text(1, 512, 9))
 	path := filepath.Join(st.String(), r.Snapshot.Object.Key)
 	if err := errors.Join(os.Chmod(path, 0o600), os.Truncate(path, 100)); err != nil {
@@ -199,7 +199,7 @@ func (s short) Open(ctx context.Context, o store.Object, off, n int64) (io.ReadC
 
 // TestReadFaults checks that what could not be read is not called damaged.
 func TestReadFaults(t *testing.T) {
-	st := openDir(t)
+	st := storetest.OpenDir(t, t.TempDir())
 	r := push(t, st, 512, memimage.Text(1, 512, 9))
 	for _, how := range []storetest.How{storetest.Before, storetest.After, storetest.Cut} {
 		_, err := catalog.ReadTail(t.Context(), storetest.Fault(st, storetest.Step{Call: 1, How: how}), r.Snapshot, nil)
@@ -221,7 +221,7 @@ func TestReadFaults(t *testing.T) {
 // TestLookingAgainFails checks what is said of an object that cannot be understood when its start
 // cannot be read.
 func TestLookingAgainFails(t *testing.T) {
-	st := openDir(t)
+	st := storetest.OpenDir(t, t.TempDir())
 	snap := rewrite(t, st, format.FullKey("app.db", format.Name{Time: 1, ID: 1}), make([]byte, format.FirstTail+100))
 	_, err := catalog.ReadTail(t.Context(), storetest.Fault(st, storetest.Step{Call: 2, How: storetest.Before}), snap, nil)
 	if !errors.Is(err, storetest.ErrFault) {

@@ -13,6 +13,7 @@ import (
 	"github.com/litestash/litestash/format"
 	"github.com/litestash/litestash/internal/memimage"
 	"github.com/litestash/litestash/store"
+	"github.com/litestash/litestash/store/storetest"
 	"github.com/litestash/litestash/upload"
 	"github.com/litestash/litestash/upload/uploadtest"
 )
@@ -27,10 +28,7 @@ const (
 func pushes(t *testing.T) (dir string, st store.Store, all []catalog.Snapshot, data []byte) {
 	t.Helper()
 	dir = t.TempDir()
-	st, err := store.OpenDir(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
+	st = storetest.OpenDir(t, dir)
 	data = memimage.Text(1, pageSize, pages)
 	for i := range 3 {
 		if i > 0 {

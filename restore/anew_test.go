@@ -20,6 +20,7 @@ import (
 	"github.com/litestash/litestash/restore"
 	"github.com/litestash/litestash/retention"
 	"github.com/litestash/litestash/store"
+	"github.com/litestash/litestash/store/storetest"
 )
 
 // happens lets something happen in a store before one of its reads.
@@ -65,7 +66,7 @@ func TestAnew(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			others := 0 // restores that took another snapshot
 			for read := 1; ; read++ {
-				st := openDir(t)
+				st := storetest.OpenDir(t, t.TempDir())
 				push(t, st, "other.db", 0, nil) // or the directory goes with its last object
 				var all []catalog.Snapshot
 				for _, image := range images {

@@ -21,6 +21,7 @@ import (
 	"github.com/litestash/litestash/internal/race"
 	"github.com/litestash/litestash/restore"
 	"github.com/litestash/litestash/store"
+	"github.com/litestash/litestash/store/storetest"
 )
 
 // A region is a part of an object.
@@ -195,7 +196,7 @@ func writeObject(t *testing.T, p *pushed, b []byte) catalog.Snapshot {
 
 // TestSwapped puts a sound object in the place of another.
 func TestSwapped(t *testing.T) {
-	st := openDir(t)
+	st := storetest.OpenDir(t, t.TempDir())
 	a := push(t, st, "a.db", 512, memimage.Text(1, 512, 3))
 	b := push(t, st, "b.db", 512, memimage.Text(2, 512, 3))
 	pa := &pushed{st: st, snap: a.Snapshot}

@@ -11,6 +11,7 @@ import (
 	"github.com/litestash/litestash/format"
 	"github.com/litestash/litestash/internal/memimage"
 	"github.com/litestash/litestash/restore"
+	"github.com/litestash/litestash/store/storetest"
 )
 
 // TestPlan compares what is planned with what a restore then reads.
@@ -25,7 +26,7 @@ func TestPlan(t *testing.T) {
 		{"an empty database", 0, 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			st := openDir(t)
+			st := storetest.OpenDir(t, t.TempDir())
 			data := memimage.Noise(1, c.pageSize, c.pages)
 			snaps := []catalog.Snapshot{push(t, st, "app.db", c.pageSize, data).Snapshot}
 			for i := range 3 {

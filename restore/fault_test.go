@@ -172,7 +172,7 @@ func TestFaults(t *testing.T) {
 // TestChainFaults does the same with a snapshot that rests on four others: their ends are read
 // several at a time, where chance decides which call goes wrong.
 func TestChainFaults(t *testing.T) {
-	st := openDir(t)
+	st := storetest.OpenDir(t, t.TempDir())
 	versions := [][]byte{memimage.Noise(5, 4096, 200)}
 	for i := range 4 {
 		next := bytes.Clone(versions[i])
@@ -311,7 +311,7 @@ func (f readerFunc) Read(b []byte) (int, error) { return f(b) }
 
 // TestGone restores a snapshot that is deleted after it was listed.
 func TestGone(t *testing.T) {
-	st := openDir(t)
+	st := storetest.OpenDir(t, t.TempDir())
 	push(t, st, "other.db", 0, nil) // or the directory goes with its last object
 	r := push(t, st, "app.db", 512, memimage.Text(4, 512, 10))
 	if err := st.Delete(t.Context(), r.Snapshot.Object.Key); err != nil {

@@ -19,7 +19,7 @@ func TestAtOnce(t *testing.T) {
 	const links = 6
 	rs, ids := newKey(t)
 	versions := changed(1000, links) // of 400 kB each: more than is read with what an object says of itself
-	st := openDir(t)
+	st := storetest.OpenDir(t, t.TempDir())
 	for _, c := range []struct {
 		database string
 		rs       *seal.Recipients

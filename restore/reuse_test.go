@@ -20,6 +20,7 @@ import (
 	"github.com/litestash/litestash/internal/progress"
 	"github.com/litestash/litestash/restore"
 	"github.com/litestash/litestash/store"
+	"github.com/litestash/litestash/store/storetest"
 )
 
 // change gives some pages new contents.
@@ -77,7 +78,7 @@ func TestReuse(t *testing.T) {
 		first := slices.Clone(want)
 		changed := []int{1, size.pages}
 		change(first, pageSize, 7, changed...)
-		st := openDir(t)
+		st := storetest.OpenDir(t, t.TempDir())
 		full := push(t, st, "app.db", pageSize, first)
 		delta := push(t, st, "app.db", pageSize, want)
 		all := int64(len(want))
@@ -112,7 +113,7 @@ func TestReuse(t *testing.T) {
 
 // TestReuseOtherPageSize restores over a copy whose pages have another size, and to and from nothing.
 func TestReuseOtherPageSize(t *testing.T) {
-	st := openDir(t)
+	st := storetest.OpenDir(t, t.TempDir())
 	data := memimage.Text(1, 4096, 64)
 	for _, pageSize := range []int{512, 4096, 65536} {
 		r := push(t, st, fmt.Sprint(pageSize), pageSize, data)
@@ -132,7 +133,7 @@ func TestReuseDamaged(t *testing.T) {
 	want := memimage.Text(1, pageSize, pages)
 	first := slices.Clone(want)
 	change(first, pageSize, 3, 5, 6, 4096, 4097, 5999)
-	st := openDir(t)
+	st := storetest.OpenDir(t, t.TempDir())
 	push(t, st, "app.db", pageSize, first)
 	r := push(t, st, "app.db", pageSize, want)
 	rnd := rand.New(rand.NewPCG(1, 2))
@@ -222,7 +223,7 @@ func TestReuseSaves(t *testing.T) {
 	const pageSize, pages = 4096, 10_000
 	first := memimage.Noise(1, pageSize, pages)
 	want := slices.Clone(first)
-	st := openDir(t)
+	st := storetest.OpenDir(t, t.TempDir())
 	full := push(t, st, "app.db", pageSize, first)
 	for i := range 50 {
 		change(want, pageSize, 9, 1+i*197)

@@ -13,6 +13,7 @@ import (
 	"github.com/litestash/litestash/internal/race"
 	"github.com/litestash/litestash/restore"
 	"github.com/litestash/litestash/store"
+	"github.com/litestash/litestash/store/storetest"
 	"github.com/litestash/litestash/upload"
 	"github.com/litestash/litestash/upload/uploadtest"
 )
@@ -32,15 +33,6 @@ func push(t testing.TB, st store.Store, database string, pageSize int, data []by
 	return r
 }
 
-func openDir(t testing.TB) *store.Dir {
-	t.Helper()
-	st, err := store.OpenDir(t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	return st
-}
-
 // A pushed is a snapshot in a store of its own and what is in it.
 type pushed struct {
 	st   store.Store
@@ -51,7 +43,7 @@ type pushed struct {
 
 func pushNew(t testing.TB, pageSize int, data []byte) *pushed {
 	t.Helper()
-	st := openDir(t)
+	st := storetest.OpenDir(t, t.TempDir())
 	r := push(t, st, "app.db", pageSize, data)
 	return &pushed{st, r.Snapshot, r.Index.Root, data}
 }
@@ -64,7 +56,7 @@ func TestRoundTrip(t *testing.T) {
 		if race.Enabled && c.pageSize*c.pages > 16<<20 {
 			continue
 		}
-		st := openDir(t)
+		st := storetest.OpenDir(t, t.TempDir())
 		want := memimage.Text(uint64(c.pages), c.pageSize, c.pages)
 		pushed := push(t, st, "dir/app.db", c.pageSize, want)
 

@@ -18,6 +18,7 @@ import (
 	"github.com/litestash/litestash/restore"
 	"github.com/litestash/litestash/seal"
 	"github.com/litestash/litestash/store"
+	"github.com/litestash/litestash/store/storetest"
 	"github.com/litestash/litestash/upload"
 	"github.com/litestash/litestash/upload/uploadtest"
 )
@@ -78,7 +79,7 @@ func TestSealedRequests(t *testing.T) {
 	rs, ids := newKey(t)
 	for _, pages := range []int{3, 40, 600, 5000} {
 		versions := changed(pages, 3)
-		st := openDir(t)
+		st := storetest.OpenDir(t, t.TempDir())
 		plain := pushChain(t, st, "plain.db", nil, nil, versions)
 		sealed := pushChain(t, st, "sealed.db", rs, ids, versions)
 		for i := range versions {
@@ -112,7 +113,7 @@ func TestSealedRequests(t *testing.T) {
 // TestSealedReuse restores what is encrypted over an older copy.
 func TestSealedReuse(t *testing.T) {
 	rs, ids := newKey(t)
-	versions, st := changed(2000, 2), openDir(t)
+	versions, st := changed(2000, 2), storetest.OpenDir(t, t.TempDir())
 	snaps := pushChain(t, st, "app.db", rs, ids, versions)
 	path := filepath.Join(t.TempDir(), "old.db")
 	if err := os.WriteFile(path, versions[0], 0o600); err != nil {
@@ -137,7 +138,7 @@ func TestSealedSwapped(t *testing.T) {
 				keys, identities = nil, nil
 			}
 			versions := changed(40, 3)
-			st, other := openDir(t), openDir(t)
+			st, other := storetest.OpenDir(t, t.TempDir()), storetest.OpenDir(t, t.TempDir())
 			snaps := pushChain(t, st, "app.db", keys, identities, versions)
 			again := pushChain(t, other, "app.db", keys, identities, versions)
 			elsewhere := pushChain(t, st, "other.db", keys, identities, versions)
@@ -158,7 +159,7 @@ func TestSealedSwapped(t *testing.T) {
 				"another database's full":     {0: object(st, elsewhere[0])},
 				"another database's delta":    {1: object(st, elsewhere[1])},
 			} {
-				swapped := openDir(t)
+				swapped := storetest.OpenDir(t, t.TempDir())
 				for i, s := range snaps {
 					b, other := put[i]
 					if !other {
@@ -183,7 +184,7 @@ func TestSealedSwapped(t *testing.T) {
 					}
 				}
 			}
-			renamed := openDir(t)
+			renamed := storetest.OpenDir(t, t.TempDir())
 			for _, to := range []struct {
 				what string
 				key  format.Key
@@ -218,7 +219,7 @@ func withDatabase(k format.Key, database string) format.Key {
 // TestSealedDamage damages an encrypted object by chance, everywhere.
 func TestSealedDamage(t *testing.T) {
 	rs, ids := newKey(t)
-	versions, st := changed(300, 2), openDir(t)
+	versions, st := changed(300, 2), storetest.OpenDir(t, t.TempDir())
 	snaps := pushChain(t, st, "app.db", rs, ids, versions)
 	for i, s := range snaps {
 		path := filepath.Join(st.String(), s.Object.Key)

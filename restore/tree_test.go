@@ -10,11 +10,12 @@ import (
 
 	"github.com/litestash/litestash/internal/memimage"
 	"github.com/litestash/litestash/restore"
+	"github.com/litestash/litestash/store/storetest"
 )
 
 // TestTree restores databases into directories that are made for them, and for no others.
 func TestTree(t *testing.T) {
-	st := openDir(t)
+	st := storetest.OpenDir(t, t.TempDir())
 	image := memimage.Text(1, 4096, 10)
 	snap := push(t, st, "a/b/app.db", 4096, image).Snapshot
 	dir := filepath.Join(t.TempDir(), "new", "host")

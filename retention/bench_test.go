@@ -9,6 +9,7 @@ import (
 
 	"github.com/litestash/litestash/format"
 	"github.com/litestash/litestash/retention"
+	"github.com/litestash/litestash/store/storetest"
 )
 
 // BenchmarkPrune prunes 10,000 snapshots, one a second, in a directory on the disk, down to some thirty.
@@ -45,7 +46,7 @@ func BenchmarkPrune(b *testing.B) {
 				b.Fatal(err)
 			}
 		}
-		st := openDir(b, dir)
+		st := storetest.OpenDir(b, dir)
 		b.StartTimer()
 		r, err := retention.Prune(b.Context(), st, "app.db", retention.Policy{Last: 10, Hourly: 3}, retention.PruneOptions{})
 		if err != nil || len(r.Gone) < snapshots*9/10 {

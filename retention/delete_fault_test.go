@@ -35,7 +35,7 @@ type rig struct {
 func newRig(t *testing.T) *rig {
 	t.Helper()
 	r := &rig{
-		t: t, st: openDir(t, storetest.FastDir(t)), now: time.Date(2026, 11, 22, 12, 10, 20, 0, time.UTC), data: memimage.Noise(1, 512, 50),
+		t: t, st: storetest.OpenDir(t, storetest.FastDir(t)), now: time.Date(2026, 11, 22, 12, 10, 20, 0, time.UTC), data: memimage.Noise(1, 512, 50),
 		replaced: retention.Names{},
 	}
 	for i := range 6 {
@@ -51,7 +51,7 @@ func newRig(t *testing.T) *rig {
 func (r *rig) clone() *rig {
 	r.t.Helper()
 	c := *r
-	c.st, c.replaced = openDir(r.t, storetest.FastDir(r.t)), retention.Names{}
+	c.st, c.replaced = storetest.OpenDir(r.t, storetest.FastDir(r.t)), retention.Names{}
 	if err := os.CopyFS(c.st.String(), os.DirFS(r.st.String())); err != nil {
 		r.t.Fatal(err)
 	}

@@ -35,7 +35,7 @@ type history struct {
 func newHistory(t *testing.T) *history {
 	t.Helper()
 	h := &history{dir: storetest.FastDir(t), images: map[format.Name][]byte{}}
-	st := openDir(t, h.dir)
+	st := storetest.OpenDir(t, h.dir)
 	m, err := state.New(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
@@ -84,15 +84,6 @@ func (h *history) kept() []format.Name {
 	return kept
 }
 
-func openDir(t testing.TB, dir string) *store.Dir {
-	t.Helper()
-	st, err := store.OpenDir(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return st
-}
-
 func pushAt(t testing.TB, st store.Store, m *state.Memory, data []byte, at time.Time) *upload.Result {
 	t.Helper()
 	r, err := push(t.Context(), st, upload.Options{Memory: m, TempDir: t.TempDir()}, data, at)
@@ -119,7 +110,7 @@ func (h *history) copyTo(t testing.TB) *store.Dir {
 	if err := os.CopyFS(dir, os.DirFS(h.dir)); err != nil {
 		t.Fatal(err)
 	}
-	return openDir(t, dir)
+	return storetest.OpenDir(t, dir)
 }
 
 // check restores what must be there, and whatever else is listed and not announced.

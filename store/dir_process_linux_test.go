@@ -70,7 +70,7 @@ func TestDirKilledWriter(t *testing.T) {
 	if err != nil || line != "half\n" {
 		t.Fatalf("helper said %q, %v", line, err)
 	}
-	storetest.Put(t, openDir(t, root), "beside", nil)
+	storetest.Put(t, storetest.OpenDir(t, root), "beside", nil)
 	if got := files(t, root); len(got) != 2 {
 		t.Errorf("beside a living writer: %q, want its file and the new object", got)
 	}
@@ -78,7 +78,7 @@ func TestDirKilledWriter(t *testing.T) {
 		t.Fatal(err)
 	}
 	cmd.Wait()
-	d := openDir(t, root)
+	d := storetest.OpenDir(t, root)
 	if got := storetest.Keys(t, d, store.Query{}); !slices.Equal(got, []string{"beside"}) {
 		t.Errorf("listed %q", got)
 	}

@@ -21,18 +21,9 @@ import (
 	"github.com/litestash/litestash/store/storetest"
 )
 
-func openDir(t *testing.T, path string) *store.Dir {
-	t.Helper()
-	d, err := store.OpenDir(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return d
-}
-
 func TestDir(t *testing.T) {
 	storetest.Run(t, func(t *testing.T) store.Store {
-		return openDir(t, filepath.Join(t.TempDir(), "store"))
+		return storetest.OpenDir(t, filepath.Join(t.TempDir(), "store"))
 	})
 }
 
@@ -54,7 +45,7 @@ func files(t *testing.T, dir string) []string {
 
 func TestDirMissing(t *testing.T) {
 	root := filepath.Join(t.TempDir(), "store")
-	d := openDir(t, root)
+	d := storetest.OpenDir(t, root)
 	if err := storetest.ListError(t, d, store.Query{}); !errors.Is(err, store.ErrNoBucket) {
 		t.Errorf("list: %v, want %v", err, store.ErrNoBucket)
 	}
@@ -71,7 +62,7 @@ func TestDirMissing(t *testing.T) {
 		t.Fatalf("looking made the directory: %v", err)
 	}
 	storetest.Put(t, d, "key", nil)
-	deep := openDir(t, filepath.Join(root, "missing", "store"))
+	deep := storetest.OpenDir(t, filepath.Join(root, "missing", "store"))
 	if _, err := deep.Create(t.Context(), "key", strings.NewReader(""), 0); !errors.Is(err, store.ErrNoBucket) {
 		t.Errorf("create without a parent: %v, want %v", err, store.ErrNoBucket)
 	}
@@ -129,7 +120,7 @@ func TestDirIsFile(t *testing.T) {
 
 func TestDirLeavesNothing(t *testing.T) {
 	root := t.TempDir()
-	d := openDir(t, root)
+	d := storetest.OpenDir(t, root)
 	ctx, cancel := context.WithCancel(t.Context())
 	for name, body := range map[string]io.Reader{
 		"failing":   iotest.ErrReader(errors.New("broken")),
@@ -158,14 +149,14 @@ func TestDirLeavesNothing(t *testing.T) {
 // they are at, those with a store of their own to sweep either.
 func TestDirConcurrentCreates(t *testing.T) {
 	root := t.TempDir()
-	shared := openDir(t, root)
+	shared := storetest.OpenDir(t, root)
 	var g errgroup.Group
 	for n := range 8 {
 		g.Go(func() error {
 			for i := range 50 {
 				d := shared
 				if n%2 == 0 {
-					d = openDir(t, root)
+					d = storetest.OpenDir(t, root)
 				}
 				key := fmt.Sprintf("%d/%d", n, i)
 				if _, err := d.Create(t.Context(), key, strings.NewReader(key), 0); err != nil {
@@ -192,7 +183,7 @@ func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
 
 func TestDirIsPrivate(t *testing.T) {
 	root := filepath.Join(t.TempDir(), "store")
-	storetest.Put(t, openDir(t, root), "a/b", nil)
+	storetest.Put(t, storetest.OpenDir(t, root), "a/b", nil)
 	for path, want := range map[string]fs.FileMode{"": 0o700, "a": 0o700, "a/b": 0o600} {
 		info, err := os.Stat(filepath.Join(root, path))
 		if err != nil || info.Mode().Perm() != want {
@@ -203,7 +194,7 @@ func TestDirIsPrivate(t *testing.T) {
 
 func TestDirRemovesEmptyParents(t *testing.T) {
 	root := t.TempDir()
-	d := openDir(t, root)
+	d := storetest.OpenDir(t, root)
 	storetest.Put(t, d, "a/b/c/1", nil)
 	storetest.Put(t, d, "a/2", nil)
 	for _, step := range []struct{ key, gone, stays string }{{"a/b/c/1", "a/b", "a"}, {"a/2", "a", ""}} {
@@ -221,7 +212,7 @@ func TestDirRemovesEmptyParents(t *testing.T) {
 
 func TestDirForeignFiles(t *testing.T) {
 	root := t.TempDir()
-	d := openDir(t, root)
+	d := storetest.OpenDir(t, root)
 	storetest.Put(t, d, "mine", nil)
 	for _, name := range []string{"lost+found/1", ".litestash-tmp/1", "with\nnewline", "not\xffutf8", ".litestash-tmp-clock-1"} {
 		path := filepath.Join(root, name)
@@ -257,7 +248,7 @@ func TestDirSymlinks(t *testing.T) {
 	if err := os.Symlink(t.TempDir(), root); err != nil {
 		t.Fatal(err)
 	}
-	d := openDir(t, root) // being a link itself is fine
+	d := storetest.OpenDir(t, root) // being a link itself is fine
 	storetest.Put(t, d, "mine", nil)
 	if err := os.Symlink(outside, filepath.Join(root, "dir")); err != nil {
 		t.Fatal(err)
@@ -286,7 +277,7 @@ func TestDirSymlinks(t *testing.T) {
 
 func TestDirNoticesChanges(t *testing.T) {
 	root := t.TempDir()
-	d := openDir(t, root)
+	d := storetest.OpenDir(t, root)
 	data := storetest.Bytes(100_000)
 	o := storetest.Put(t, d, "key", data)
 	r, err := d.Open(t.Context(), o, 0, -1)
@@ -319,7 +310,7 @@ func TestDirLarge(t *testing.T) {
 		}
 		f.Close()
 	}
-	d := openDir(t, root)
+	d := storetest.OpenDir(t, root)
 	start := time.Now()
 	if got := len(storetest.All(t, d, store.Query{Prefix: "db/", Shallow: true})); got != n {
 		t.Errorf("listed %d", got)

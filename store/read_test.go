@@ -11,7 +11,7 @@ import (
 )
 
 func TestReadRange(t *testing.T) {
-	st := openDir(t, t.TempDir())
+	st := storetest.OpenDir(t, t.TempDir())
 	o := storetest.Put(t, st, "key", []byte("0123456789"))
 	for _, c := range []struct {
 		off, n int64

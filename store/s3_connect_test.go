@@ -246,7 +246,7 @@ func TestS3PathStyle(t *testing.T) {
 }
 
 func TestS3NoRegion(t *testing.T) {
-	cleanEnv(t)
+	storetest.CleanEnv(t)
 	t.Setenv("AWS_ACCESS_KEY_ID", testKeyID)
 	t.Setenv("AWS_SECRET_ACCESS_KEY", testSecret)
 	_, err := store.OpenS3(t.Context(), store.S3Options{Bucket: "bucket"})
@@ -257,7 +257,7 @@ func TestS3NoRegion(t *testing.T) {
 }
 
 func TestS3NoProfile(t *testing.T) {
-	cleanEnv(t)
+	storetest.CleanEnv(t)
 	_, err := store.OpenS3(t.Context(), store.S3Options{Bucket: "bucket", Region: "eu-west-1", Profile: "nosuch"})
 	var usage *store.UsageError
 	if !errors.As(err, &usage) || !strings.Contains(err.Error(), "nosuch") {
@@ -268,7 +268,7 @@ func TestS3NoProfile(t *testing.T) {
 // A metadata service of the first version makes the SDK warn, on the standard error unless told
 // otherwise.
 func TestS3Logger(t *testing.T) {
-	cleanEnv(t)
+	storetest.CleanEnv(t)
 	metadata := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		const roles = "/latest/meta-data/iam/security-credentials/"
 		switch {

@@ -6,7 +6,6 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -18,24 +17,13 @@ import (
 
 	"github.com/litestash/litestash/internal/membucket"
 	"github.com/litestash/litestash/store"
+	"github.com/litestash/litestash/store/storetest"
 )
 
 const (
 	testKeyID  = "AKIDTEST"
 	testSecret = "secret+/for=tests"
 )
-
-// cleanEnv removes what this host is set up with from what the SDK sees.
-func cleanEnv(t *testing.T) {
-	t.Helper()
-	for _, kv := range os.Environ() {
-		if name, _, _ := strings.Cut(kv, "="); strings.HasPrefix(name, "AWS_") {
-			t.Setenv(name, "")
-			os.Unsetenv(name)
-		}
-	}
-	t.Setenv("HOME", t.TempDir())
-}
 
 // A request is what a fake server keeps of one that it got.
 type request struct {
@@ -73,7 +61,7 @@ func newFake(t *testing.T) *fake {
 // newPlainFake starts a server with TLS or without.
 func newPlainFake(t *testing.T, overTLS bool) *fake {
 	t.Helper()
-	cleanEnv(t)
+	storetest.CleanEnv(t)
 	f := &fake{backend: membucket.New(), closed: make(chan struct{})}
 	if err := f.backend.CreateBucket(t.Context(), "bucket"); err != nil {
 		t.Fatal(err)

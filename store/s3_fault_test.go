@@ -474,7 +474,7 @@ func TestS3LastingFailures(t *testing.T) {
 }
 
 func TestS3Refused(t *testing.T) {
-	cleanEnv(t)
+	storetest.CleanEnv(t)
 	t.Setenv("AWS_ACCESS_KEY_ID", testKeyID)
 	t.Setenv("AWS_SECRET_ACCESS_KEY", testSecret)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -591,7 +591,7 @@ func TestS3UnknownUser(t *testing.T) {
 // Where nothing is configured the SDK asks for an instance's role, at an address where nobody may
 // ever answer.
 func TestS3NoCredentials(t *testing.T) {
-	cleanEnv(t)
+	storetest.CleanEnv(t)
 	l, err := net.Listen("tcp", "127.0.0.1:0") // takes connections and leaves them
 	if err != nil {
 		t.Fatal(err)

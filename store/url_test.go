@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/litestash/litestash/store"
+	"github.com/litestash/litestash/store/storetest"
 )
 
 var s3URLs = []struct {
@@ -126,7 +127,7 @@ func TestOpenDirURL(t *testing.T) {
 }
 
 func TestS3String(t *testing.T) {
-	cleanEnv(t)
+	storetest.CleanEnv(t)
 	t.Setenv("AWS_ACCESS_KEY_ID", testKeyID)
 	t.Setenv("AWS_SECRET_ACCESS_KEY", testSecret)
 	for _, tt := range []struct{ raw, want string }{

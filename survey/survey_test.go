@@ -215,10 +215,7 @@ func TestSampleRotates(t *testing.T) {
 
 // TestStoreOfMany lists a store with many databases: one listing of all, one of the proofs, one read each.
 func TestStoreOfMany(t *testing.T) {
-	st, err := store.OpenDir(t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
+	st := storetest.OpenDir(t, t.TempDir())
 	const databases = 50
 	for i := range databases {
 		name := fmt.Sprintf("tenants/%d/app.db", i)
@@ -280,10 +277,7 @@ func TestStoreOfMany(t *testing.T) {
 
 // TestFaults lets each call fail: nothing less than all may be taken for all.
 func TestFaults(t *testing.T) {
-	st, err := store.OpenDir(t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
+	st := storetest.OpenDir(t, t.TempDir())
 	opts := upload.Options{Database: "app.db", Source: format.Source{Host: "h", Path: "p"}}
 	r, err := uploadtest.Push(t.Context(), st, opts, 512, memimage.Text(1, 512, 9), time.Now())
 	if err != nil {

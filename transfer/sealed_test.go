@@ -42,7 +42,7 @@ func TestSealedChain(t *testing.T) {
 		sealed int
 	}{"none": {nil, 5}, "another": {seal.NewIdentities(other), 5}, "its own": {h.ids, 0}} {
 		dir := storetest.FastDir(t)
-		to := openDir(t, dir)
+		to := storetest.OpenDir(t, dir)
 		opts := transfer.Options{Identities: c.ids}
 		r, err := transfer.Database(t.Context(), h.st, to, database, opts)
 		if err != nil || r.Copied != 5 || r.Sealed != c.sealed || len(r.Failed) > 0 {
@@ -109,7 +109,7 @@ func TestSealedDamage(t *testing.T) {
 	page[len(page)/3] ^= 1 // of what does not compress
 	for name, forged := range map[string][]byte{"a page": page, "another snapshot": foreign, "no snapshot": []byte("anything")} {
 		put(0, forged)
-		to := openDir(t, storetest.FastDir(t))
+		to := storetest.OpenDir(t, storetest.FastDir(t))
 		r, err := transfer.Database(t.Context(), h.st, to, database, transfer.Options{Identities: h.ids})
 		if err != nil || r.Copied != 0 || r.Behind != 1 || len(r.Failed) != 1 || !errors.Is(r.Failed[0], format.ErrDamaged) {
 			t.Errorf("%s: %+v, %v", name, r, err)
@@ -124,7 +124,7 @@ func TestSealedDamage(t *testing.T) {
 	if err := os.WriteFile(path(h, 0), whole, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if r, err := transfer.Database(t.Context(), h.st, openDir(t, storetest.FastDir(t)), database, transfer.Options{Identities: h.ids}); err != nil || r.Copied != 2 {
+	if r, err := transfer.Database(t.Context(), h.st, storetest.OpenDir(t, storetest.FastDir(t)), database, transfer.Options{Identities: h.ids}); err != nil || r.Copied != 2 {
 		t.Errorf("put back: %+v, %v", r, err)
 	}
 }
@@ -134,7 +134,7 @@ func TestSealedDamage(t *testing.T) {
 func TestSealedUnderWay(t *testing.T) {
 	h, _ := newSealedHistory(t, 1, 1)
 	opts := transfer.Options{Identities: h.ids}
-	to := openDir(t, storetest.FastDir(t))
+	to := storetest.OpenDir(t, storetest.FastDir(t))
 	for off := int64(0); off < h.all[0].Object.Size; off += 13 {
 		r, err := transfer.Database(t.Context(), &changesUnderWay{h.st, 2, off}, to, database, opts)
 		if err != nil || r.Copied+r.There != 0 || len(r.Failed) != 1 {
@@ -143,7 +143,7 @@ func TestSealedUnderWay(t *testing.T) {
 	}
 	for _, side := range []string{"from", "to"} {
 		for n := 1; ; n++ {
-			to := storetest.Fault(openDir(t, storetest.FastDir(t)))
+			to := storetest.Fault(storetest.OpenDir(t, storetest.FastDir(t)))
 			from := storetest.Fault(h.st)
 			faulty := map[string]*storetest.Faulty{"from": from, "to": to}[side]
 			faulty.Plan(storetest.Step{Call: n, How: storetest.Cut})

@@ -39,15 +39,6 @@ type history struct {
 	ids    *seal.Identities // that open them; nil if they are not encrypted
 }
 
-func openDir(t *testing.T, dir string) *store.Dir {
-	t.Helper()
-	st, err := store.OpenDir(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return st
-}
-
 // newHistory pushes n snapshots, a millisecond apart and in one minute: each builds on the one before.
 func newHistory(t *testing.T, n, pages int) *history {
 	t.Helper()
@@ -59,7 +50,7 @@ func pushHistory(t *testing.T, n, pages int, rs *seal.Recipients, ids *seal.Iden
 	t.Helper()
 	const pageSize = 512
 	h := &history{dir: storetest.FastDir(t), ids: ids}
-	h.st = openDir(t, h.dir)
+	h.st = storetest.OpenDir(t, h.dir)
 	data := memimage.Noise(1, pageSize, pages)
 	now := time.Now().Truncate(time.Minute)
 	for i := range n {
@@ -141,7 +132,7 @@ func TestCopy(t *testing.T) {
 		t.Fatal(err)
 	}
 	dir := storetest.FastDir(t)
-	to := openDir(t, dir)
+	to := storetest.OpenDir(t, dir)
 	r, err := transfer.Database(t.Context(), h.st, to, database, transfer.Options{})
 	if err != nil || r.Copied != 8 || r.There != 0 || r.Records != 3 || len(r.Failed) > 0 {
 		t.Fatalf("got %+v, %v", r, err)
@@ -163,7 +154,7 @@ func TestCopy(t *testing.T) {
 // TestLarge copies an object of several frames, page table segments and ranges.
 func TestLarge(t *testing.T) {
 	h := newHistory(t, 2, 70_000)
-	to := openDir(t, storetest.FastDir(t))
+	to := storetest.OpenDir(t, storetest.FastDir(t))
 	r, err := transfer.Database(t.Context(), h.st, to, database, transfer.Options{})
 	if err != nil || r.Copied != 2 {
 		t.Fatalf("got %+v, %v", r, err)
@@ -182,7 +173,7 @@ func TestInterrupted(t *testing.T) {
 		for _, how := range []storetest.How{storetest.Before, storetest.After, storetest.Cut} {
 			partial := 0
 			for n := 1; ; n++ {
-				to := storetest.Fault(openDir(t, storetest.FastDir(t)))
+				to := storetest.Fault(storetest.OpenDir(t, storetest.FastDir(t)))
 				from := storetest.Fault(h.st)
 				faulty := map[string]*storetest.Faulty{"from": from, "to": to}[side]
 				faulty.Plan(storetest.Step{Call: n, How: how})
@@ -217,7 +208,7 @@ func TestInterrupted(t *testing.T) {
 // TestCancelled ends the context in the middle of each Create.
 func TestCancelled(t *testing.T) {
 	h := newHistory(t, 5, 40)
-	to := openDir(t, storetest.FastDir(t))
+	to := storetest.OpenDir(t, storetest.FastDir(t))
 	for n := range 5 {
 		ctx, cancel := context.WithCancel(t.Context())
 		during := &happens{Store: to, before: 2, do: cancel}
@@ -237,7 +228,7 @@ func TestCancelled(t *testing.T) {
 // on it, and the rest is.
 func TestDamaged(t *testing.T) {
 	h := newHistory(t, 3, 8)
-	to := openDir(t, storetest.FastDir(t))
+	to := storetest.OpenDir(t, storetest.FastDir(t))
 	for victim := range 2 {
 		path := filepath.Join(h.dir, filepath.FromSlash(h.all[victim].Object.Key))
 		good, err := os.ReadFile(path)
@@ -286,7 +277,7 @@ func (c *changesUnderWay) Open(ctx context.Context, o store.Object, off, n int64
 // TestDamagedUnderWay has the way to the copy change every byte, once or always.
 func TestDamagedUnderWay(t *testing.T) {
 	h := newHistory(t, 1, 1)
-	to := openDir(t, storetest.FastDir(t))
+	to := storetest.OpenDir(t, storetest.FastDir(t))
 	for off := range h.all[0].Object.Size {
 		r, err := transfer.Database(t.Context(), &changesUnderWay{h.st, 2, off}, to, database, transfer.Options{})
 		if err != nil || r.Copied+r.There != 0 || len(r.Failed) != 1 {
@@ -312,7 +303,7 @@ func TestOtherInCopy(t *testing.T) {
 		"another end":   func(b []byte) []byte { b[len(b)-1] ^= 1; return b },
 	} {
 		dir := storetest.FastDir(t)
-		to := openDir(t, dir)
+		to := storetest.OpenDir(t, dir)
 		if _, err := transfer.Database(t.Context(), h.st, to, database, transfer.Options{}); err != nil {
 			t.Fatal(err)
 		}
@@ -337,7 +328,7 @@ func TestHole(t *testing.T) {
 	if err := h.st.Delete(t.Context(), h.all[1].Object.Key); err != nil {
 		t.Fatal(err)
 	}
-	to := openDir(t, storetest.FastDir(t))
+	to := storetest.OpenDir(t, storetest.FastDir(t))
 	r, err := transfer.Database(t.Context(), h.st, to, database, transfer.Options{})
 	var loss *chain.LossError
 	if err != nil || r.Copied != 1 || r.Behind != 1 || len(r.Failed) != 1 || !errors.As(r.Failed[0], &loss) || loss.Missing != h.all[1].Name.ID {
@@ -366,7 +357,7 @@ func TestAnnounced(t *testing.T) {
 	h := newHistory(t, 3, 40)
 	newest := h.all[2]
 	announce(t, h.st, newest.Name, h.all[0].Name)
-	to := openDir(t, storetest.FastDir(t))
+	to := storetest.OpenDir(t, storetest.FastDir(t))
 	r, err := transfer.Database(t.Context(), h.st, to, database, transfer.Options{})
 	if err != nil || r.Copied != 2 || r.Leaving != 1 || len(r.Failed) > 0 {
 		t.Errorf("got %+v, %v", r, err)
@@ -374,7 +365,7 @@ func TestAnnounced(t *testing.T) {
 	h.checkCopy(t, to)
 	// In the copy: neither that nor what rests on it comes there.
 	h = newHistory(t, 3, 40)
-	to = openDir(t, storetest.FastDir(t))
+	to = storetest.OpenDir(t, storetest.FastDir(t))
 	announce(t, to, h.all[1].Name)
 	r, err = transfer.Database(t.Context(), h.st, to, database, transfer.Options{})
 	if err != nil || r.Copied != 1 || r.Leaving != 2 || len(r.Failed) > 0 {
@@ -414,7 +405,7 @@ func (w withdrawn) Create(_ context.Context, key string, body io.Reader, _ int64
 // that the snapshots have been deleted.
 func TestNotWritten(t *testing.T) {
 	h := newHistory(t, 3, 40)
-	r, err := transfer.Database(t.Context(), h.st, withdrawn{openDir(t, storetest.FastDir(t))}, database, transfer.Options{})
+	r, err := transfer.Database(t.Context(), h.st, withdrawn{storetest.OpenDir(t, storetest.FastDir(t))}, database, transfer.Options{})
 	if !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("got %+v, %v", r, err)
 	}
@@ -434,7 +425,7 @@ func TestGone(t *testing.T) {
 				}
 			}
 		}}
-		r, err := transfer.Database(t.Context(), from, openDir(t, storetest.FastDir(t)), database, transfer.Options{})
+		r, err := transfer.Database(t.Context(), from, storetest.OpenDir(t, storetest.FastDir(t)), database, transfer.Options{})
 		if err != nil || r.Copied != 0 || r.Behind != 2 || len(r.Failed) != c.failed {
 			t.Errorf("%d deleted: %+v, %v", c.deleted, r, err)
 		}
@@ -463,7 +454,7 @@ func TestOvertaken(t *testing.T) {
 		"deleted":   func(st store.Store) { st.Delete(t.Context(), h.all[0].Object.Key) },
 		"announced": func(st store.Store) { announce(t, st, h.all[0].Name) },
 	} {
-		to := openDir(t, storetest.FastDir(t))
+		to := storetest.OpenDir(t, storetest.FastDir(t))
 		during := &happens{Store: to, after: 2, do: func() { do(to) }}
 		r, err := transfer.Database(t.Context(), h.st, during, database, transfer.Options{Concurrency: 1})
 		if err != nil || r.Copied != 3 || len(r.Failed) != 3 || !errors.Is(r.Failed[0], transfer.ErrOvertaken) {
@@ -474,7 +465,7 @@ func TestOvertaken(t *testing.T) {
 
 // TestSealed copies what only looks like age's.
 func TestSealed(t *testing.T) {
-	st := openDir(t, storetest.FastDir(t))
+	st := storetest.OpenDir(t, storetest.FastDir(t))
 	header := "age-encryption.org/v1\n-> X25519 abc\nxyz\n--- mac\n"
 	put := func(i int, content string) string {
 		key := "sealed.db/" + format.Name{Time: format.Time(1000 + i), ID: format.ID(i)}.String() + ".full.db.zst.age"
@@ -496,7 +487,7 @@ func TestSealed(t *testing.T) {
 	put(7, "not age"+header+nonce+strings.Repeat("x", 100))
 	put(8, strings.TrimSuffix(header, "--- mac\n")+nonce+strings.Repeat("x", 100))
 	dir := storetest.FastDir(t)
-	to := openDir(t, dir)
+	to := storetest.OpenDir(t, dir)
 	r, err := transfer.Database(t.Context(), st, to, "sealed.db", transfer.Options{})
 	if err != nil || r.Copied != len(good) || r.Sealed != len(good) || len(r.Failed) != 5 {
 		t.Errorf("got %+v, %v", r, err)

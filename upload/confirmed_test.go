@@ -76,7 +76,7 @@ func (s *series) tryPush() (*upload.Result, error) {
 
 // TestConfirmedRequests counts what a push asks of the store that continues a confirmed one.
 func TestConfirmedRequests(t *testing.T) {
-	st := storetest.Fault(openDir(t))
+	st := storetest.Fault(storetest.OpenDir(t, t.TempDir()))
 	s := newSeries(t, st)
 	for range 10 {
 		s.push()
@@ -108,7 +108,7 @@ func announceDeletion(t *testing.T, st store.Store, n format.Name) {
 // about all of them.
 func TestLookAtOnce(t *testing.T) {
 	const others = 8
-	st := openDir(t)
+	st := storetest.OpenDir(t, t.TempDir())
 	s := newSeries(t, st)
 	for range others {
 		s.push()
@@ -151,7 +151,7 @@ func TestConfirmedLost(t *testing.T) {
 		{"another is gone", remove, 1, format.Delta},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			s := newSeries(t, openDir(t))
+			s := newSeries(t, storetest.OpenDir(t, t.TempDir()))
 			var all []catalog.Snapshot
 			for range 4 {
 				all = append(all, s.push().Snapshot)
@@ -180,7 +180,7 @@ func TestConfirmedLost(t *testing.T) {
 // older one, the first of its minute.
 func TestConfirmedNewestPruned(t *testing.T) {
 	for _, announced := range []bool{true, false} {
-		s := newSeries(t, openDir(t))
+		s := newSeries(t, storetest.OpenDir(t, t.TempDir()))
 		for range 3 {
 			s.push()
 		}
@@ -218,7 +218,7 @@ func TestConfirmedNewestLost(t *testing.T) {
 		}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			s := newSeries(t, openDir(t))
+			s := newSeries(t, storetest.OpenDir(t, t.TempDir()))
 			for range 3 {
 				s.push()
 			}
@@ -244,7 +244,7 @@ func TestConfirmedNewestLost(t *testing.T) {
 }
 
 func TestConfirm(t *testing.T) {
-	st := openDir(t)
+	st := storetest.OpenDir(t, t.TempDir())
 	s := newSeries(t, st)
 	s.push()
 	last := s.push().Snapshot

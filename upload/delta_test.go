@@ -19,6 +19,7 @@ import (
 	"github.com/litestash/litestash/restore"
 	"github.com/litestash/litestash/state"
 	"github.com/litestash/litestash/store"
+	"github.com/litestash/litestash/store/storetest"
 	"github.com/litestash/litestash/upload"
 )
 
@@ -218,7 +219,7 @@ func TestWalk(t *testing.T) {
 	}
 	s := seed.New(t)
 	w := &walk{
-		t: t, rnd: rand.New(rand.NewPCG(s, 0)), st: openDir(t), dir: t.TempDir(),
+		t: t, rnd: rand.New(rand.NewPCG(s, 0)), st: storetest.OpenDir(t, t.TempDir()), dir: t.TempDir(),
 		now: time.Date(2026, 11, 22, 23, 50, 0, 0, time.UTC), pageSize: 512,
 		data: memimage.Text(s, 512, 150), images: map[format.Name][]byte{}, kinds: map[format.Kind]int{}, whys: map[string]int{},
 	}

@@ -28,7 +28,7 @@ func TestFaults(t *testing.T) {
 			t.Run(fmt.Sprintf("%v/%d before", how, before), func(t *testing.T) {
 				for n := 1; ; n++ {
 					// A bubble has a time of its own, which the directory's disk does not know.
-					st := skewed{openDir(t), 0, nil}
+					st := skewed{storetest.OpenDir(t, t.TempDir()), 0, nil}
 					hit := false
 					synctest.Test(t, func(t *testing.T) { hit = failCall(t, st, before, storetest.Step{Call: n, How: how}) })
 					if !hit {
@@ -100,7 +100,7 @@ func TestCancel(t *testing.T) {
 	cause := errors.New("the user has had enough")
 	r := rand.New(rand.NewPCG(1, 2))
 	for range 25 {
-		st := openDir(t)
+		st := storetest.OpenDir(t, t.TempDir())
 		ctx, cancel := context.WithCancelCause(t.Context())
 		p, err := upload.Begin(ctx, st, upload.Options{Database: "app.db", Source: here, Memory: newMemory(t)})
 		if err != nil {
@@ -136,7 +136,7 @@ func TestCancelAtCalls(t *testing.T) {
 	data := memimage.Text(11, 512, 20)
 	for n := 1; ; n++ {
 		for _, after := range []bool{false, true} {
-			st := openDir(t)
+			st := storetest.OpenDir(t, t.TempDir())
 			ctx, cancel := context.WithCancel(t.Context())
 			s := &cancelStore{Store: st, call: n, after: after, cancel: cancel}
 			r, err := push(ctx, s, upload.Options{}, 512, data, time.Now())
@@ -194,7 +194,7 @@ func (c *cancelStore) Skew(ctx context.Context) (time.Duration, error) {
 
 // TestUnknown checks that a push whose outcome is not known says so.
 func TestUnknown(t *testing.T) {
-	s := storetest.Fault(openDir(t), storetest.Step{Call: 1, Op: "Create", How: storetest.After})
+	s := storetest.Fault(storetest.OpenDir(t, t.TempDir()), storetest.Step{Call: 1, Op: "Create", How: storetest.After})
 	if _, err := push(t.Context(), s, upload.Options{}, 512, memimage.Text(12, 512, 3), time.Now()); !errors.Is(err, store.ErrUnknown) {
 		t.Errorf("got %v", err)
 	}
@@ -203,7 +203,7 @@ func TestUnknown(t *testing.T) {
 // TestTwoAtOnce lets two pushes of one database overlap, as two hosts may that do not know of each
 // other. Both get in, and both stay.
 func TestTwoAtOnce(t *testing.T) {
-	st := openDir(t)
+	st := storetest.OpenDir(t, t.TempDir())
 	taken := time.Now()
 	images := [][]byte{memimage.Text(13, 512, 5), memimage.Text(14, 512, 6)}
 	var pushes []*upload.Push

@@ -18,6 +18,7 @@ import (
 	"github.com/litestash/litestash/internal/memimage"
 	"github.com/litestash/litestash/state"
 	"github.com/litestash/litestash/store"
+	"github.com/litestash/litestash/store/storetest"
 	"github.com/litestash/litestash/upload"
 	"github.com/litestash/litestash/upload/uploadtest"
 )
@@ -36,7 +37,7 @@ type locking struct {
 }
 
 func newLocking(t *testing.T) *locking {
-	return &locking{Dir: openDir(t), t: t, locks: map[string]store.Lock{}}
+	return &locking{Dir: storetest.OpenDir(t, t.TempDir()), t: t, locks: map[string]store.Lock{}}
 }
 
 func (l *locking) CanLock(context.Context) error { return nil }
@@ -286,7 +287,7 @@ func TestCannotExtend(t *testing.T) {
 
 // TestNoLocks wants locks of a store that has none.
 func TestNoLocks(t *testing.T) {
-	st := openDir(t)
+	st := storetest.OpenDir(t, t.TempDir())
 	_, err := upload.Begin(t.Context(), st, upload.Options{Database: "app.db", Source: here, LockFor: time.Hour, Memory: newMemory(t)})
 	if !errors.Is(err, store.ErrCannotLock) {
 		t.Errorf("got %v", err)

@@ -73,7 +73,7 @@ func versions(n int) [][]byte {
 func TestCutShort(t *testing.T) {
 	data := versions(3)
 	for _, left := range []int64{0, 1, 1000, 300_000} {
-		st, m := openDir(t), newMemory(t)
+		st, m := storetest.OpenDir(t, t.TempDir()), newMemory(t)
 		full := commit(t, begin(t, st, m), data[0], time.Now())
 		delta := commit(t, begin(t, st, m), data[1], time.Now())
 		if delta.Index.Kind() != format.Delta {
@@ -98,7 +98,7 @@ func TestCutShort(t *testing.T) {
 // TestCutShortWithoutMemory is the same where only the store can tell.
 func TestCutShortWithoutMemory(t *testing.T) {
 	data := versions(2)
-	st := openDir(t)
+	st := storetest.OpenDir(t, t.TempDir())
 	full := commit(t, begin(t, st, nil), data[0], time.Now())
 	commit(t, begin(t, st, nil), data[1], time.Now())
 	path := filepath.Join(st.String(), full.Snapshot.Object.Key)
@@ -136,7 +136,7 @@ func (v vanishing) Open(ctx context.Context, o store.Object, off, n int64) (io.R
 func TestVanish(t *testing.T) {
 	data := versions(1)
 	for _, what := range []string{"pages", "all"} {
-		st, m := openDir(t), newMemory(t)
+		st, m := storetest.OpenDir(t, t.TempDir()), newMemory(t)
 		full := commit(t, begin(t, st, m), data[0], time.Now())
 		delta := commit(t, begin(t, st, m), data[1], time.Now())
 		at := full.Snapshot.Object.Size
@@ -156,7 +156,7 @@ func TestVanish(t *testing.T) {
 func TestReplacementIsNewest(t *testing.T) {
 	data := versions(2)
 	for range 20 { // names of the same time are in the order of random ids
-		st, m := openDir(t), newMemory(t)
+		st, m := storetest.OpenDir(t, t.TempDir()), newMemory(t)
 		ahead := time.Now().Add(time.Minute)
 		first := commit(t, begin(t, st, m), data[0], ahead)
 		p := begin(t, st, m)
@@ -179,7 +179,7 @@ func TestReplacementIsNewest(t *testing.T) {
 // out would be those of the first.
 func TestMemoryOfTwo(t *testing.T) {
 	data := versions(2)
-	st, m := openDir(t), newMemory(t)
+	st, m := storetest.OpenDir(t, t.TempDir()), newMemory(t)
 	commit(t, begin(t, st, m), data[0], time.Now())
 	one, two := begin(t, st, m), begin(t, st, m)
 	commit(t, one, data[2], time.Now())
@@ -211,7 +211,7 @@ func TestDeltaFaults(t *testing.T) {
 // failDelta reports whether there was such a call.
 func failDelta(t *testing.T, step storetest.Step, remembers bool, data [][]byte) bool {
 	t.Helper()
-	dir, m := openDir(t), newMemory(t)
+	dir, m := storetest.OpenDir(t, t.TempDir()), newMemory(t)
 	commit(t, begin(t, dir, m), data[0], time.Now())
 	commit(t, begin(t, dir, m), data[1], time.Now())
 	if !remembers {
@@ -275,7 +275,7 @@ func (p *prunedMidway) Open(ctx context.Context, o store.Object, off, n int64) (
 func TestPrunedMidway(t *testing.T) {
 	all := versions(2)
 	for _, whole := range []bool{true, false} {
-		st, m := openDir(t), newMemory(t)
+		st, m := storetest.OpenDir(t, t.TempDir()), newMemory(t)
 		for i, data := range all[:2] {
 			commit(t, begin(t, st, m), data, time.Now().Add(time.Duration(i)*time.Millisecond))
 		}

@@ -12,6 +12,7 @@ import (
 	"github.com/litestash/litestash/format"
 	"github.com/litestash/litestash/internal/race"
 	"github.com/litestash/litestash/store"
+	"github.com/litestash/litestash/store/storetest"
 	"github.com/litestash/litestash/upload"
 )
 
@@ -59,7 +60,7 @@ func TestMemory(t *testing.T) {
 	defer debug.SetGCPercent(debug.SetGCPercent(20))
 	var peaks []uint64
 	for _, pages := range []uint32{100 << 20 / 4096, large} {
-		p, err := upload.Begin(t.Context(), sink{openDir(t)}, upload.Options{Database: "app.db", Source: here, Memory: newMemory(t)})
+		p, err := upload.Begin(t.Context(), sink{storetest.OpenDir(t, t.TempDir())}, upload.Options{Database: "app.db", Source: here, Memory: newMemory(t)})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -121,10 +121,7 @@ func TestReasons(t *testing.T) {
 	} {
 		for known, want := range c.why {
 			t.Run(c.name+"/"+knowledge[known], func(t *testing.T) {
-				dir, err := store.OpenDir(storetest.FastDir(t))
-				if err != nil {
-					t.Fatal(err)
-				}
+				dir := storetest.OpenDir(t, storetest.FastDir(t))
 				s := newSeries(t, dir)
 				full, delta := s.push().Snapshot, s.push().Snapshot
 				s.now = s.now.Add(time.Millisecond)

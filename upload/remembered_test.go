@@ -10,6 +10,7 @@ import (
 
 	"github.com/litestash/litestash/format"
 	"github.com/litestash/litestash/state"
+	"github.com/litestash/litestash/store/storetest"
 	"github.com/litestash/litestash/upload"
 )
 
@@ -36,7 +37,7 @@ func TestMemoryDamagedMeanwhile(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			st, dir := openDir(t), t.TempDir()
+			st, dir := storetest.OpenDir(t, t.TempDir()), t.TempDir()
 			m, err := state.Open(dir, state.Key{Store: st.String(), Database: "app.db", Source: here}, t.TempDir(), nil)
 			if err != nil {
 				t.Fatal(err)
@@ -77,7 +78,7 @@ func TestMemoryDamagedMeanwhile(t *testing.T) {
 // next push on, and the one after that asks the store for nothing but what every push does.
 func TestMemoryUnwritable(t *testing.T) {
 	data := versions(3)
-	st, dir := openDir(t), t.TempDir()
+	st, dir := storetest.OpenDir(t, t.TempDir()), t.TempDir()
 	var log strings.Builder
 	m, err := state.Open(dir, state.Key{Store: st.String(), Database: "app.db", Source: here}, t.TempDir(), nil)
 	if err != nil {

@@ -20,6 +20,7 @@ import (
 	"github.com/litestash/litestash/seal"
 	"github.com/litestash/litestash/state"
 	"github.com/litestash/litestash/store"
+	"github.com/litestash/litestash/store/storetest"
 	"github.com/litestash/litestash/upload"
 	"github.com/litestash/litestash/upload/uploadtest"
 )
@@ -91,7 +92,7 @@ func checkSealed(t *testing.T, st store.Store, snap catalog.Snapshot, ids *seal.
 // TestSealed pushes with state and with public keys alone, and restores.
 func TestSealed(t *testing.T) {
 	k, data := newKeys(t), versions(3)
-	st, m := openDir(t), newMemory(t)
+	st, m := storetest.OpenDir(t, t.TempDir()), newMemory(t)
 	opts := upload.Options{Recipients: k.rs, Memory: m}
 	for i := range data {
 		r, log := mustPushSealed(t, st, opts, data[i])
@@ -143,7 +144,7 @@ func hidden(t *testing.T, dir string, data [][]byte) {
 // says why, with an identity it makes deltas. Whose history it is only the lineage tells.
 func TestSealedStateless(t *testing.T) {
 	k, data := newKeys(t), versions(3)
-	st := openDir(t)
+	st := storetest.OpenDir(t, t.TempDir())
 	first, _ := mustPushSealed(t, st, upload.Options{Recipients: k.rs}, data[0])
 	r, log := mustPushSealed(t, st, upload.Options{Recipients: k.rs}, data[1])
 	if r.Index.Kind() != format.Full || r.Why != "there is no identity to read the newest snapshot with" || !strings.Contains(log, "lineage alone") {
@@ -189,7 +190,7 @@ func TestPlaintextRefused(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	st, m := openDir(t), newMemory(t)
+	st, m := storetest.OpenDir(t, t.TempDir()), newMemory(t)
 	first, _ := mustPushSealed(t, st, upload.Options{Recipients: k.rs, Memory: m}, data[0])
 	refused("stateless", st, upload.Options{})
 	refused("a full", st, upload.Options{Full: true})
@@ -197,7 +198,7 @@ func TestPlaintextRefused(t *testing.T) {
 	refused("adopting", st, upload.Options{Adopt: true, Source: format.Source{Host: "there", Path: "/x"}})
 	refused("with state", st, upload.Options{Memory: m})
 	refused("confirmed", st, upload.Options{Memory: m, Confirmed: &first.Snapshot})
-	refused("lost", openDir(t), upload.Options{Memory: m})
+	refused("lost", storetest.OpenDir(t, t.TempDir()), upload.Options{Memory: m})
 	if got := len(list(t, st, "app.db")); got != 1 {
 		t.Fatalf("%d snapshots", got)
 	}
@@ -218,7 +219,7 @@ func TestPlaintextRefused(t *testing.T) {
 func TestMixed(t *testing.T) {
 	k, other, data := newKeys(t), newKeys(t), versions(3)
 	for name, m := range map[string]*state.Memory{"stateless": nil, "with state": newMemory(t)} {
-		st := openDir(t)
+		st := storetest.OpenDir(t, t.TempDir())
 		mustPushSealed(t, st, upload.Options{Memory: m}, data[0])
 		opts := upload.Options{Recipients: k.rs, Memory: m, Identities: k.ids}
 		same, log := mustPushSealed(t, st, opts, data[0])
@@ -256,7 +257,7 @@ func TestReplaced(t *testing.T) {
 		"encrypted":        {Recipients: k.rs, Identities: k.ids},
 		"public keys only": {Recipients: k.rs},
 	} {
-		st, m := openDir(t), newMemory(t)
+		st, m := storetest.OpenDir(t, t.TempDir()), newMemory(t)
 		opts.Memory = m
 		first, _ := mustPushSealed(t, st, opts, data[0])
 		forged, err := os.ReadFile(filepath.Join(st.String(), first.Snapshot.Object.Key))
@@ -309,7 +310,7 @@ func TestReplacedBySameSize(t *testing.T) {
 		"encrypted":        {Recipients: k.rs, Identities: k.ids},
 		"public keys only": {Recipients: k.rs},
 	} {
-		st, elsewhere := openDir(t), openDir(t)
+		st, elsewhere := storetest.OpenDir(t, t.TempDir()), storetest.OpenDir(t, t.TempDir())
 		opts.Database, opts.Source, opts.Full = "app.db", here, true
 		memory := newMemory(t)
 		opts.Memory = memory

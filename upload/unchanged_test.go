@@ -11,12 +11,13 @@ import (
 	"github.com/litestash/litestash/internal/memimage"
 	"github.com/litestash/litestash/state"
 	"github.com/litestash/litestash/store"
+	"github.com/litestash/litestash/store/storetest"
 	"github.com/litestash/litestash/upload"
 )
 
 // TestUnchanged pushes a source that looks as it did, and says when it is not believed.
 func TestUnchanged(t *testing.T) {
-	st := openDir(t)
+	st := storetest.OpenDir(t, t.TempDir())
 	memory, err := state.New(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
@@ -112,7 +113,7 @@ func TestHeartbeat(t *testing.T) {
 	} {
 		for _, look := range []string{"", "as ever"} {
 			t.Run(c.name+", it looks "+look, func(t *testing.T) {
-				s := newSeries(t, openDir(t))
+				s := newSeries(t, storetest.OpenDir(t, t.TempDir()))
 				s.opts = c.opts
 				s.opts.Look = look
 				data := s.data[0]
@@ -171,7 +172,7 @@ func beginPush(t *testing.T, st store.Store, opts upload.Options) *upload.Push {
 
 // TestReread pushes a source of which only what had changed was read, until it is time to read all.
 func TestReread(t *testing.T) {
-	st := openDir(t)
+	st := storetest.OpenDir(t, t.TempDir())
 	memory, err := state.New(t.TempDir())
 	if err != nil {
 		t.Fatal(err)

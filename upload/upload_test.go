@@ -21,18 +21,10 @@ import (
 	"github.com/litestash/litestash/internal/progress"
 	"github.com/litestash/litestash/restore"
 	"github.com/litestash/litestash/store"
+	"github.com/litestash/litestash/store/storetest"
 	"github.com/litestash/litestash/upload"
 	"github.com/litestash/litestash/upload/uploadtest"
 )
-
-func openDir(t testing.TB) *store.Dir {
-	t.Helper()
-	st, err := store.OpenDir(t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	return st
-}
 
 var here = format.Source{Host: "here", Path: "/srv/app.db"}
 
@@ -99,7 +91,7 @@ func list(t *testing.T, st store.Store, database string) []catalog.Snapshot {
 
 func TestResult(t *testing.T) {
 	for _, c := range []struct{ pageSize, pages int }{{0, 0}, {512, 1}, {4096, 257}, {65536, 17}} {
-		st := openDir(t)
+		st := storetest.OpenDir(t, t.TempDir())
 		data := memimage.Text(1, c.pageSize, c.pages)
 		taken := time.Now().Add(-time.Minute)
 		meter := new(progress.Meter)
@@ -139,7 +131,7 @@ func TestResult(t *testing.T) {
 // TestStockTool decompresses objects with the zstd program.
 func TestStockTool(t *testing.T) {
 	for _, c := range []struct{ pageSize, pages int }{{0, 0}, {512, 3}, {4096, 700}, {65536, 33}} {
-		st := openDir(t)
+		st := storetest.OpenDir(t, t.TempDir())
 		data := memimage.Text(2, c.pageSize, c.pages)
 		r, err := push(t.Context(), st, upload.Options{}, c.pageSize, data, time.Now())
 		if err != nil {
@@ -157,7 +149,7 @@ func TestStockTool(t *testing.T) {
 }
 
 func TestLineage(t *testing.T) {
-	st := openDir(t)
+	st := storetest.OpenDir(t, t.TempDir())
 	start := time.Now()
 	first := mustPush(t, st, upload.Options{}, start)
 	second := mustPush(t, st, upload.Options{}, start.Add(time.Second))
@@ -218,7 +210,7 @@ func TestUnreadable(t *testing.T) {
 	for name, spoil := range map[string]func([]byte) []byte{"damaged": cut, "later": laterVersion, "empty": func([]byte) []byte { return nil }} {
 		for _, before := range []time.Duration{time.Minute, 2 * time.Hour, 100 * 24 * time.Hour} {
 			t.Run(fmt.Sprint(name, " ", before), func(t *testing.T) {
-				st := openDir(t)
+				st := storetest.OpenDir(t, t.TempDir())
 				old := mustPush(t, st, upload.Options{}, now.Add(-before))
 				for i := range 3 {
 					r := pushOnDamage(t, st, upload.Options{}, now.Add(time.Duration(i-10)*time.Second), i > 0 && name != "later")
@@ -245,7 +237,7 @@ func TestUnreadable(t *testing.T) {
 
 // TestAllUnreadable pushes where nothing that is there can be read.
 func TestAllUnreadable(t *testing.T) {
-	st := openDir(t)
+	st := storetest.OpenDir(t, t.TempDir())
 	now := time.Now()
 	r := mustPush(t, st, upload.Options{}, now)
 	damage(t, st, r.Snapshot, cut)
@@ -267,7 +259,7 @@ func (f fleeting) Open(ctx context.Context, o store.Object, off, n int64) (io.Re
 
 // TestDeletedMeanwhile deletes what a push has listed before it is read.
 func TestDeletedMeanwhile(t *testing.T) {
-	st := openDir(t)
+	st := storetest.OpenDir(t, t.TempDir())
 	now := time.Now()
 	mustPush(t, st, upload.Options{Database: "other.db"}, now) // or the directory goes with its last object
 	mustPush(t, st, upload.Options{}, now)
@@ -279,7 +271,7 @@ func TestDeletedMeanwhile(t *testing.T) {
 
 // TestNames checks that each name is later than all before, whatever the clock does.
 func TestNames(t *testing.T) {
-	st := openDir(t)
+	st := storetest.OpenDir(t, t.TempDir())
 	now := time.Now()
 	var newest format.Time
 	for _, d := range []time.Duration{0, 0, -time.Hour, -1000 * time.Hour, time.Millisecond, 2 * time.Hour, time.Hour, -time.Second} {
@@ -309,17 +301,17 @@ func (s skewed) Skew(context.Context) (time.Duration, error) { return s.skew, s.
 
 func TestSkew(t *testing.T) {
 	for _, skew := range []time.Duration{0, catalog.MaxSkew, -catalog.MaxSkew} {
-		mustPush(t, skewed{openDir(t), skew, nil}, upload.Options{}, time.Now())
+		mustPush(t, skewed{storetest.OpenDir(t, t.TempDir()), skew, nil}, upload.Options{}, time.Now())
 	}
 	for _, skew := range []time.Duration{catalog.MaxSkew + time.Second, -catalog.MaxSkew - time.Second, 10000 * time.Hour} {
-		_, err := push(t.Context(), skewed{openDir(t), skew, nil}, upload.Options{}, 0, nil, time.Now())
+		_, err := push(t.Context(), skewed{storetest.OpenDir(t, t.TempDir()), skew, nil}, upload.Options{}, 0, nil, time.Now())
 		e, ok := errors.AsType[*catalog.SkewError](err)
 		if !ok || e.Store.Sub(e.Here) != skew || time.Since(e.Here) > time.Minute {
 			t.Errorf("%v: got %v", skew, err)
 		}
 	}
 	broken := errors.New("no clock")
-	if _, err := push(t.Context(), skewed{openDir(t), 0, broken}, upload.Options{}, 0, nil, time.Now()); !errors.Is(err, broken) {
+	if _, err := push(t.Context(), skewed{storetest.OpenDir(t, t.TempDir()), 0, broken}, upload.Options{}, 0, nil, time.Now()); !errors.Is(err, broken) {
 		t.Errorf("got %v", err)
 	}
 }
@@ -352,7 +344,7 @@ func TestBrokenImage(t *testing.T) {
 	const all = pageSize * pages
 	broken := errors.New("broken disk")
 	for _, c := range []struct{ bytes, pages int64 }{{0, pages}, {1 << 20, pages}, {20 << 20, pages}, {all - 1, pages}, {all, 0}, {all, 1 << 16}} {
-		st := openDir(t)
+		st := storetest.OpenDir(t, t.TempDir())
 		p, err := upload.Begin(t.Context(), st, upload.Options{Database: "app.db", Source: here, Memory: newMemory(t)})
 		if err != nil {
 			t.Fatal(err)
@@ -395,7 +387,7 @@ func (l liar) Create(ctx context.Context, key string, body io.Reader, most int64
 
 func TestWrongSizeStored(t *testing.T) {
 	for _, more := range []int64{1, -1} {
-		if _, err := push(t.Context(), liar{openDir(t), more}, upload.Options{}, 512, memimage.Text(4, 512, 9), time.Now()); !errors.Is(err, format.ErrDamaged) {
+		if _, err := push(t.Context(), liar{storetest.OpenDir(t, t.TempDir()), more}, upload.Options{}, 512, memimage.Text(4, 512, 9), time.Now()); !errors.Is(err, format.ErrDamaged) {
 			t.Errorf("%+d byte: got %v", more, err)
 		}
 	}
@@ -410,7 +402,7 @@ func (lazy) Create(_ context.Context, key string, body io.Reader, _ int64) (stor
 }
 
 func TestNotAllRead(t *testing.T) {
-	if _, err := push(t.Context(), lazy{openDir(t)}, upload.Options{}, 4096, memimage.Noise(5, 4096, 3000), time.Now()); !errors.Is(err, format.ErrDamaged) {
+	if _, err := push(t.Context(), lazy{storetest.OpenDir(t, t.TempDir())}, upload.Options{}, 4096, memimage.Noise(5, 4096, 3000), time.Now()); !errors.Is(err, format.ErrDamaged) {
 		t.Errorf("got %v", err)
 	}
 }
@@ -433,7 +425,7 @@ func (b bounded) Create(ctx context.Context, key string, body io.Reader, most in
 func TestBound(t *testing.T) {
 	for _, c := range []struct{ pageSize, pages int }{{0, 0}, {512, 1}, {512, 1<<16 + 1}, {4096, 256}, {4096, 257}, {65536, 100}} {
 		data := memimage.Noise(6, c.pageSize, c.pages)
-		if _, err := push(t.Context(), bounded{openDir(t), t}, upload.Options{}, c.pageSize, data, time.Now()); err != nil {
+		if _, err := push(t.Context(), bounded{storetest.OpenDir(t, t.TempDir()), t}, upload.Options{}, c.pageSize, data, time.Now()); err != nil {
 			t.Error(err)
 		}
 	}

@@ -498,10 +498,7 @@ func TestHistory(t *testing.T) {
 		n = 3
 	}
 	histories(t, func(t *testing.T) store.Store {
-		d, err := store.OpenDir(storetest.FastDir(t))
-		if err != nil {
-			t.Fatal(err)
-		}
+		d := storetest.OpenDir(t, storetest.FastDir(t))
 		return d
 	}, n, 150)
 }

@@ -19,6 +19,7 @@ import (
 	"github.com/litestash/litestash/internal/seed"
 	"github.com/litestash/litestash/restore"
 	"github.com/litestash/litestash/store"
+	"github.com/litestash/litestash/store/storetest"
 )
 
 // TestKillChain kills commands at random moments while snapshots rest on others. What is listed then has to be what
@@ -200,10 +201,7 @@ func (k *chainKiller) names(dir string) (names []string) {
 // sumOf restores a snapshot and returns a hash of what it holds.
 func (k *chainKiller) sumOf(dir string, s catalog.Snapshot) sum {
 	k.t.Helper()
-	st, err := store.OpenDir(dir)
-	if err != nil {
-		k.t.Fatal(err)
-	}
+	st := storetest.OpenDir(k.t, dir)
 	var image bytes.Buffer
 	if _, err := restore.Stream(k.t.Context(), st, s, &image, restore.Options{TempDir: k.dir, Concurrency: 1}); err != nil {
 		k.t.Fatalf("%v is listed and cannot be restored: %v", s.Name, err)

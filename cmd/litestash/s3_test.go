@@ -21,21 +21,8 @@ import (
 
 	"github.com/litestash/litestash/internal/membucket"
 	"github.com/litestash/litestash/store"
+	"github.com/litestash/litestash/store/storetest"
 )
-
-// cleanEnv removes what this host is set up with from what the program sees.
-func cleanEnv(t *testing.T) {
-	t.Helper()
-	for _, kv := range os.Environ() {
-		name, _, _ := strings.Cut(kv, "=")
-		if strings.HasPrefix(name, "AWS_") || name == "LITESTASH_STORE" {
-			t.Setenv(name, "") // puts it back at the end
-			os.Unsetenv(name)
-		}
-	}
-	t.Setenv("HOME", t.TempDir())
-	t.Setenv("NO_PROXY", "127.0.0.1")
-}
 
 // An s3Server is a server in this process, over TLS, with the bucket "bucket". Tests put faults in front.
 type s3Server struct {
@@ -50,7 +37,7 @@ type s3Server struct {
 // newS3Server starts a server and sets the environment so that it is trusted and its keys are used.
 func newS3Server(t *testing.T) *s3Server {
 	t.Helper()
-	cleanEnv(t)
+	storetest.CleanEnv(t)
 	backend := membucket.New()
 	if err := backend.CreateBucket(t.Context(), "bucket"); err != nil {
 		t.Fatal(err)

@@ -260,7 +260,7 @@ func TestSecondSignalKills(t *testing.T) {
 
 // TestSignalInJSON says so in a document.
 func TestSignalInJSON(t *testing.T) {
-	cleanEnv(t)
+	storetest.CleanEnv(t)
 	t.Setenv("AWS_ACCESS_KEY_ID", "AKIDTEST")
 	t.Setenv("AWS_SECRET_ACCESS_KEY", "secret")
 	l := silentServer(t)

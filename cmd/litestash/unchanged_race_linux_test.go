@@ -26,7 +26,6 @@ import (
 	"github.com/litestash/litestash/internal/ui"
 	"github.com/litestash/litestash/restore"
 	"github.com/litestash/litestash/snapshot"
-	"github.com/litestash/litestash/store"
 	"github.com/litestash/litestash/store/storetest"
 	"github.com/litestash/litestash/upload"
 )
@@ -114,15 +113,13 @@ func (r *unchangedRace) start(t *testing.T, seed uint64) {
 	if err := os.Mkdir(bucket, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	st, err := store.OpenDir(bucket)
-	if err != nil {
-		t.Fatal(err)
-	}
+	st := storetest.OpenDir(t, bucket)
 	p := &program{ui: ui.New(ui.Options{Out: io.Discard, Err: io.Discard, Quiet: true}), log: slog.New(slog.DiscardHandler), tempDir: dir, stateDir: filepath.Join(dir, "state")}
 	opts := pushOptions{
 		up: upload.Options{Source: format.Source{Host: "here"}, TempDir: dir},
 		sn: snapshot.Options{TempDir: dir, BusyTimeout: time.Minute, MaxRestarts: 3},
 	}
+	var err error
 	if r.pusher, err = p.openPusher(opts, st, source{r.path, "app.db"}); err != nil {
 		t.Fatal(err)
 	}

@@ -447,10 +447,7 @@ func TestWatchEndsPrune(t *testing.T) {
 	for range 2 {
 		mustLite(t, "push", db, "--full", "--store", filepath.Join(dir, "store"), "--state-dir", filepath.Join(dir, "other"), "--temp-dir", dir, "--host", "h")
 	}
-	sound, err := store.OpenDir(filepath.Join(dir, "store"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	sound := storetest.OpenDir(t, filepath.Join(dir, "store"))
 	st := &slowDelete{Store: sound, begun: make(chan struct{})}
 	p := &program{ui: ui.New(ui.Options{Out: io.Discard, Err: io.Discard, Quiet: true}), log: slog.New(slog.DiscardHandler), tempDir: dir, stateDir: filepath.Join(dir, "state")}
 	ending, end := context.WithCancel(t.Context())

@@ -15,17 +15,8 @@ import (
 	"github.com/litestash/litestash/store/storetest"
 )
 
-func openDir(t *testing.T) store.Store {
-	t.Helper()
-	d, err := store.OpenDir(t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	return d
-}
-
 func TestFaultWithoutPlan(t *testing.T) {
-	storetest.Run(t, func(t *testing.T) store.Store { return storetest.Fault(openDir(t)) })
+	storetest.Run(t, func(t *testing.T) store.Store { return storetest.Fault(storetest.OpenDir(t, t.TempDir())) })
 }
 
 func TestFaultCreate(t *testing.T) {
@@ -42,7 +33,7 @@ func TestFaultCreate(t *testing.T) {
 	} {
 		t.Run(tt.how.String(), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				s := storetest.Fault(openDir(t), storetest.Step{Call: 1, How: tt.how})
+				s := storetest.Fault(storetest.OpenDir(t, t.TempDir()), storetest.Step{Call: 1, How: tt.how})
 				ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 				defer cancel()
 				_, err := s.Create(ctx, "key", bytes.NewReader(storetest.Bytes(100)), 100)
@@ -74,7 +65,7 @@ func TestFaultOpen(t *testing.T) {
 	} {
 		t.Run(tt.how.String(), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				s := storetest.Fault(openDir(t), storetest.Step{Call: 1, Op: "Open", How: tt.how})
+				s := storetest.Fault(storetest.OpenDir(t, t.TempDir()), storetest.Step{Call: 1, Op: "Open", How: tt.how})
 				o := storetest.Put(t, s, "key", storetest.Bytes(100))
 				ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 				defer cancel()
@@ -106,7 +97,7 @@ func TestFaultList(t *testing.T) {
 	} {
 		t.Run(tt.how.String(), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				s := storetest.Fault(openDir(t))
+				s := storetest.Fault(storetest.OpenDir(t, t.TempDir()))
 				for i := range 4 {
 					storetest.Put(t, s, fmt.Sprint(i), nil)
 				}
@@ -141,7 +132,7 @@ func TestFaultDelete(t *testing.T) {
 	} {
 		t.Run(tt.how.String(), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				s := storetest.Fault(openDir(t), storetest.Step{Call: 2, How: tt.how})
+				s := storetest.Fault(storetest.OpenDir(t, t.TempDir()), storetest.Step{Call: 2, How: tt.how})
 				storetest.Put(t, s, "key", nil)
 				ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 				defer cancel()
@@ -158,7 +149,7 @@ func TestFaultDelete(t *testing.T) {
 
 func TestFaultCounts(t *testing.T) {
 	mine := errors.New("mine")
-	s := storetest.Fault(openDir(t), storetest.Step{Call: 3, Err: mine})
+	s := storetest.Fault(storetest.OpenDir(t, t.TempDir()), storetest.Step{Call: 3, Err: mine})
 	storetest.Put(t, s, "a", nil)
 	storetest.Put(t, s, "b", nil)
 	if _, err := s.Skew(t.Context()); !errors.Is(err, mine) {
@@ -182,7 +173,7 @@ func (r *recorder) Errorf(format string, args ...any) {
 }
 
 func TestFaultPolices(t *testing.T) {
-	s := storetest.Fault(openDir(t))
+	s := storetest.Fault(storetest.OpenDir(t, t.TempDir()))
 	storetest.Put(t, s, "key", nil)
 	if err := s.Delete(t.Context(), "key"); err != nil {
 		t.Fatal(err)

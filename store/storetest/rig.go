@@ -3,6 +3,7 @@ package storetest
 import (
 	"errors"
 	"os"
+	"strings"
 	"testing"
 
 	"github.com/litestash/litestash/store"
@@ -22,6 +23,30 @@ func FastDir(t testing.TB) string {
 		}
 	})
 	return dir
+}
+
+// OpenDir returns the store in a directory, or ends the test.
+func OpenDir(t testing.TB, path string) *store.Dir {
+	t.Helper()
+	d, err := store.OpenDir(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+// CleanEnv removes what this host is set up with from what the SDK and the program see, for the time of the test.
+func CleanEnv(t testing.TB) {
+	t.Helper()
+	for _, kv := range os.Environ() {
+		name, _, _ := strings.Cut(kv, "=")
+		if strings.HasPrefix(name, "AWS_") || name == "LITESTASH_STORE" {
+			t.Setenv(name, "") // puts it back at the end
+			os.Unsetenv(name)
+		}
+	}
+	t.Setenv("HOME", t.TempDir())
+	t.Setenv("NO_PROXY", "127.0.0.1")
 }
 
 // FailEach calls do once for each call that it makes of s, which fails [Before] it took effect. do is to
