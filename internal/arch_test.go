@@ -130,6 +130,7 @@ var fences = []fence{
 	{module + "/internal/pty", nil},
 	{module + "/internal/race", []string{"store/storetest"}},
 	{module + "/internal/seed", nil},
+	{module + "/internal/sqliteshell", nil},
 }
 
 // mayImport says which other rooms each room may import, as the table in CONTRIBUTING.md does. The

@@ -1,20 +1,20 @@
 package restore_test
 
 import (
-	"bufio"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"strings"
 	"testing"
+
+	"github.com/litestash/litestash/internal/sqliteshell"
 )
 
 // shell runs SQL in the sqlite3 shell.
 func shell(t testing.TB, path, sql string) {
 	t.Helper()
-	if out, err := exec.Command("sqlite3", "-bail", path, sql).CombinedOutput(); err != nil {
-		t.Fatalf("sqlite3: %v\n%s", err, out)
+	if _, err := sqliteshell.Run(path, sql); err != nil {
+		t.Fatal(err)
 	}
 }
 
@@ -28,41 +28,30 @@ func rows(v string, n int) string {
 // contents returns what the sqlite3 shell finds in a database that [rows] made, or why it finds
 // nothing. It lets SQLite recover the database.
 func contents(path string) string {
-	out, err := exec.Command("sqlite3", "-bail", path,
-		"PRAGMA integrity_check; SELECT v, count(*), sum(k) FROM t GROUP BY v ORDER BY v").CombinedOutput()
+	out, err := sqliteshell.Run(path, "PRAGMA integrity_check; SELECT v, count(*), sum(k) FROM t GROUP BY v ORDER BY v")
 	if err != nil {
-		return fmt.Sprintf("%s%v", out, err)
+		return strings.ReplaceAll(err.Error(), path, "it") // the same wherever it is
 	}
-	return string(out)
+	return out
 }
 
-// startShell runs SQL in a shell that stays open, and returns once all has been done.
-func startShell(t testing.TB, path, sql string) *exec.Cmd {
+// startShell runs SQL in a shell that stays open until the test ends, and returns once all has been done.
+func startShell(t testing.TB, path, sql string) *sqliteshell.Shell {
 	t.Helper()
-	cmd := exec.Command("sqlite3", "-bail", path)
-	in, err := cmd.StdinPipe()
+	s, err := sqliteshell.Start(path, sql)
 	if err != nil {
 		t.Fatal(err)
 	}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
+	t.Cleanup(func() { s.Kill() })
+	return s
+}
+
+// killShell ends a shell as kill -9 does.
+func killShell(t testing.TB, s *sqliteshell.Shell) {
+	t.Helper()
+	if err := s.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	cmd.Stderr = os.Stderr
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { kill(cmd) })
-	if _, err := io.WriteString(in, sql+"\nSELECT 'all done';\n"); err != nil {
-		t.Fatal(err)
-	}
-	for lines := bufio.NewScanner(out); lines.Scan(); {
-		if lines.Text() == "all done" {
-			return cmd
-		}
-	}
-	t.Fatal("the sqlite3 shell ended early")
-	return nil
 }
 
 // kill ends a process as kill -9 does. One that has ended stays so.
@@ -74,9 +63,9 @@ func kill(cmd *exec.Cmd) {
 // makeWAL makes a database of which a part is in its -wal, left by a process that was killed.
 func makeWAL(t *testing.T, path string) {
 	t.Helper()
-	cmd := startShell(t, path, "PRAGMA journal_mode=WAL; PRAGMA wal_autocheckpoint=0;"+rows("old", 300)+
+	s := startShell(t, path, "PRAGMA journal_mode=WAL; PRAGMA wal_autocheckpoint=0;"+rows("old", 300)+
 		"PRAGMA wal_checkpoint(TRUNCATE); UPDATE t SET v = 'old, in the wal' WHERE k % 3 = 0;")
-	kill(cmd)
+	killShell(t, s)
 	checkSize(t, path+"-wal")
 }
 
@@ -84,9 +73,9 @@ func makeWAL(t *testing.T, path string) {
 // was killed.
 func makeHotJournal(t *testing.T, path string) {
 	t.Helper()
-	cmd := startShell(t, path, "PRAGMA journal_mode=DELETE;"+rows("old", 1000)+
+	s := startShell(t, path, "PRAGMA journal_mode=DELETE;"+rows("old", 1000)+
 		"PRAGMA cache_size=2; BEGIN; UPDATE t SET v = 'torn';")
-	kill(cmd)
+	killShell(t, s)
 	checkSize(t, path+"-journal")
 	if b, err := os.ReadFile(path); err != nil || !strings.Contains(string(b), "torn") {
 		t.Fatalf("the transaction has not reached the database (%v)", err)

@@ -190,14 +190,14 @@ func TestInUse(t *testing.T) {
 				case "writing":
 					sql += "BEGIN IMMEDIATE; INSERT INTO t(v) VALUES('not committed');"
 				}
-				cmd := startShell(t, path, sql)
+				s := startShell(t, path, sql)
 				opts := restore.FileOptions{Replace: true, Hold: hold}
 				before := namesIn(t, dir)
 				if _, err := restore.File(t.Context(), p.st, p.snap, path, opts); !errors.Is(err, snapshot.ErrInUse) {
 					t.Fatalf("got %v, want %v", err, snapshot.ErrInUse)
 				}
 				checkNames(t, dir, before...)
-				kill(cmd)
+				killShell(t, s)
 				r, err := restore.File(t.Context(), p.st, p.snap, path, opts)
 				if err != nil {
 					t.Fatal(err)

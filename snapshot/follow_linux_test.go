@@ -180,7 +180,7 @@ func TestFollow(t *testing.T) {
 				f.parent, f.old = f.newest, f.content
 			}
 		}
-		s.quit()
+		s.End()
 	}
 	t.Logf("%d followed: %v", followed, counts)
 	if followed == 0 || counts["UPDATE"] == 0 || counts["PASSIVE"] == 0 || counts["DELETE"] == 0 {
@@ -357,7 +357,7 @@ func TestFollowCrash(t *testing.T) {
 			if info, err := os.Stat(path + "-wal"); err != nil || info.Size() < frameAt(frames+100) {
 				t.Fatalf("the transaction is not in the WAL: %v", err)
 			}
-			s.kill()
+			s.Kill()
 			if c.lost {
 				f.parent, f.old = f.newest, f.content // no older frame is needed, so that only the new ones can tell
 				if err := os.Truncate(path+"-wal", frameAt(frames)-frameHeader); err != nil {
@@ -392,7 +392,7 @@ func TestFollowByteOrder(t *testing.T) {
 	run(t, path, "PRAGMA journal_mode=wal; CREATE TABLE t(a INTEGER PRIMARY KEY, b); INSERT INTO t(b) SELECT hex(randomblob(100)) FROM generate_series(1, 3000)")
 	s := startShell(t, path, 0)
 	s.do(t, "PRAGMA wal_autocheckpoint=0; UPDATE t SET b='v' WHERE a=1500")
-	s.kill()
+	s.Kill()
 	wal, err := os.ReadFile(path + "-wal")
 	if err != nil {
 		t.Fatal(err)
@@ -449,7 +449,7 @@ func TestFollowSaltsOfZero(t *testing.T) {
 	s := live()
 	f.begin(t)
 	s.do(t, "UPDATE t SET b='y' WHERE a=1; UPDATE t SET b='w' WHERE a=3000")
-	s.quit()
+	s.End()
 	live() // and writes the same frame
 	if m := f.next(t); m.Stats().Followed {
 		t.Error("followed")

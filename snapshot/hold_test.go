@@ -31,7 +31,7 @@ func crash(t testing.TB, path, mode string, uid uint32) {
 		s.do(t, "PRAGMA journal_mode=delete; CREATE TABLE t(a); INSERT INTO t VALUES(1),(2); CREATE TABLE u(a); INSERT INTO u SELECT randomblob(300) FROM generate_series(1, 1000)")
 		s.do(t, "PRAGMA cache_size=5; BEGIN; DELETE FROM t; UPDATE u SET a=randomblob(300)")
 	}
-	s.kill()
+	s.Kill()
 	if got := names(t, filepath.Dir(path)); len(got) < 2 {
 		t.Fatalf("there are only %q", got)
 	}
@@ -125,13 +125,13 @@ func TestHoldInUse(t *testing.T) {
 			before := prints(t, path)
 			_, err := Hold(t.Context(), path)
 			e := new(InUseError)
-			if !errors.As(err, &e) || !errors.Is(err, ErrInUse) || !slices.Equal(e.PIDs, []int{s.Process.Pid}) {
-				t.Errorf("got %v, want %d", err, s.Process.Pid)
+			if !errors.As(err, &e) || !errors.Is(err, ErrInUse) || !slices.Equal(e.PIDs, []int{s.PID()}) {
+				t.Errorf("got %v, want %d", err, s.PID())
 			}
 			if after := prints(t, path); before != after {
 				t.Errorf("the database was changed: before\n%safter\n%s", before, after)
 			}
-			s.quit()
+			s.End()
 			h, err := Hold(t.Context(), path)
 			if err != nil {
 				t.Fatal(err)
@@ -188,7 +188,7 @@ func TestReleaseAfterRename(t *testing.T) {
 		t.Errorf("the new database was changed: before\n%safter\n%s", before, after)
 	}
 	s.do(t, "INSERT INTO t VALUES(9)")
-	s.quit()
+	s.End()
 	if got := rows(t, path); got != "7,8,9\nok" {
 		t.Errorf("the new database has %q", got)
 	}
@@ -345,7 +345,7 @@ func TestHoldTorn(t *testing.T) {
 				s.do(t, "PRAGMA journal_mode=delete; CREATE TABLE t(a); INSERT INTO t VALUES(1),(2); CREATE TABLE u(a); INSERT INTO u SELECT randomblob(300) FROM generate_series(1, 1000)")
 				s.do(t, "PRAGMA cache_size=5; BEGIN; CREATE TABLE v(a); DELETE FROM t; UPDATE u SET a=randomblob(300)")
 			}
-			s.kill()
+			s.Kill()
 			f, err := os.OpenFile(path, os.O_WRONLY, 0)
 			if err != nil {
 				t.Fatal(err)

@@ -71,9 +71,11 @@ func (c *crowd) act() {
 		s.do(c.t, sql)
 		return
 	}
-	fmt.Fprintf(s.in, "%s;\n", sql)
+	if err := s.Send(sql + ";"); err != nil {
+		c.t.Fatal(err)
+	}
 	time.Sleep(time.Duration(c.r.IntN(2000)) * time.Microsecond)
-	s.kill()
+	s.Kill()
 	c.killed++
 	c.log = append(c.log, "killed")
 	c.start(i)
@@ -121,7 +123,7 @@ func TestFollowKilled(t *testing.T) {
 		}
 		killed += c.killed
 		for _, s := range c.writers {
-			s.quit()
+			s.End()
 		}
 	}
 	t.Logf("%d followed, %d of them though the WAL was begun anew; %d were killed", followed, anew, killed)

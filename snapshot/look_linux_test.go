@@ -90,7 +90,7 @@ func TestLook(t *testing.T) {
 			}
 			run(t, path, "SELECT * FROM count")
 			want("another process has read it", false)
-			s.quit()
+			s.End()
 			want("it was closed", mode == "wal") // which writes the WAL back
 			run(t, path, "UPDATE count SET n=5")
 			want("there was one in between", true)
@@ -178,7 +178,7 @@ func TestLookCrashed(t *testing.T) {
 			s.do(t, "BEGIN; CREATE TABLE big AS SELECT randomblob(10000) FROM generate_series(1, 100)")
 			wantDoubt(t, "within a transaction", path)
 		}
-		s.kill()
+		s.Kill()
 		wantDoubt(t, mode+": crashed", path)
 		if mode == "wal" {
 			// The image makes an index of what is left, whoever looked before.

@@ -1,98 +1,57 @@
 package snapshot
 
 import (
-	"bufio"
 	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
 
 	"github.com/litestash/litestash/format"
+	"github.com/litestash/litestash/internal/sqliteshell"
 )
+
+// unsynced makes tests faster: no power fails in them.
+const unsynced = "PRAGMA synchronous=off"
 
 // run runs sql in the sqlite3 shell on the database at path and returns what it prints.
 func run(t testing.TB, path, sql string) string {
 	t.Helper()
-	out, err := exec.Command("sqlite3", "-bail", "-cmd", "PRAGMA synchronous=off", path, sql).CombinedOutput()
+	out, err := sqliteshell.Run(path, unsynced, sql)
 	if err != nil {
-		t.Fatalf("sqlite3 %s: %v\n%s", path, err, out)
+		t.Fatal(err)
 	}
-	return strings.TrimSpace(string(out))
+	return strings.TrimSpace(out)
 }
 
 // A shell is a sqlite3 process that stays.
-type shell struct {
-	*exec.Cmd
-	in    io.WriteCloser
-	lines *bufio.Scanner
-}
+type shell struct{ *sqliteshell.Shell }
 
 // startShell starts a sqlite3 shell on the database at path, as the given user if it is not 0. It
 // ends with the test.
 func startShell(t testing.TB, path string, uid uint32) *shell {
 	t.Helper()
-	s := &shell{Cmd: exec.Command("sqlite3", "-bail", "-cmd", "PRAGMA synchronous=off", path)}
-	if uid != 0 {
-		s.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uid, Gid: uid}}
-	}
-	var err error
-	if s.in, err = s.StdinPipe(); err != nil {
-		t.Fatal(err)
-	}
-	out, err := s.StdoutPipe()
+	s, err := sqliteshell.StartAs(uid, path, unsynced)
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.Stderr = os.Stderr
-	s.lines = bufio.NewScanner(out)
-	if err := s.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(s.kill)
-	return s
+	t.Cleanup(func() { s.Kill() })
+	return &shell{s}
 }
 
 // do runs sql and returns what it prints.
 func (s *shell) do(t testing.TB, sql string) string {
 	t.Helper()
-	out, ok := s.try(sql)
-	if !ok {
-		t.Fatalf("%s: the shell ended", sql)
+	out, err := s.Ask(sql + ";")
+	if err != nil {
+		t.Fatal(err)
 	}
 	return out
-}
-
-// try is as do, but the shell may end of it.
-func (s *shell) try(sql string) (out string, ok bool) {
-	fmt.Fprintf(s.in, "%s;\n.print =end=\n", sql)
-	var lines []string
-	for s.lines.Scan() {
-		if s.lines.Text() == "=end=" {
-			return strings.Join(lines, "\n"), true
-		}
-		lines = append(lines, s.lines.Text())
-	}
-	return "", false
-}
-
-// kill ends the shell without giving it time to clean up.
-func (s *shell) kill() {
-	s.Process.Kill()
-	s.in.Close()
-	s.Wait()
-}
-
-// quit ends the shell as a user would.
-func (s *shell) quit() {
-	s.in.Close()
-	s.Wait()
 }
 
 // prints returns a line for each of the database and its side files that is there: its owner and

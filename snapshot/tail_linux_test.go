@@ -213,7 +213,7 @@ func TestFollowAnew(t *testing.T) {
 		}},
 		{"in another life of the application", earlier, false, func(r *anewRig) {
 			r.s.do(r.t, "PRAGMA journal_size_limit=1000000000;\n.filectrl persist_wal 1\n") // to keep the files, as inodes that are used again do
-			r.s.quit()
+			r.s.End()
 			r.s = startShell(r.t, r.path, 0)
 			r.s.do(r.t, "PRAGMA wal_autocheckpoint=0; PRAGMA wal_checkpoint(TRUNCATE)")
 			for range 40 {
@@ -237,7 +237,7 @@ func TestFollowAnew(t *testing.T) {
 			r.update(800)
 			r.next(r.t)
 			r.parent, r.old = r.newest, r.content // so that no older page is looked at
-			r.s.kill()
+			r.s.Kill()
 			for suffix, b := range copies {
 				if err := os.WriteFile(r.path+suffix, b, 0o600); err != nil {
 					r.t.Fatal(err)
@@ -322,7 +322,7 @@ func TestTailRetry(t *testing.T) {
 			_, err = index.ReadAt(headers, 0)
 			other := startShell(t, r.path, 0)
 			other.do(t, commit)
-			other.kill()
+			other.Kill()
 			if _, writeErr := index.WriteAt(headers, 0); err != nil || writeErr != nil {
 				t.Fatal(err, writeErr)
 			}

@@ -98,7 +98,7 @@ func TestEmpty(t *testing.T) {
 	other := filepath.Join(t.TempDir(), "other.db")
 	s := startShell(t, other, 0)
 	s.do(t, "PRAGMA journal_mode=wal; CREATE TABLE t(a)")
-	s.kill()
+	s.Kill()
 	if err := os.Truncate(other, 0); err != nil {
 		t.Fatal(err)
 	}
@@ -156,14 +156,14 @@ func TestWAL(t *testing.T) {
 		path := filepath.Join(t.TempDir(), "app.db")
 		s := startShell(t, path, 0)
 		s.do(t, setup)
-		s.kill()
+		s.Kill()
 		count(t, take(t, path, Options{}))
 	})
 	t.Run("without shm", func(t *testing.T) {
 		path := filepath.Join(t.TempDir(), "app.db")
 		s := startShell(t, path, 0)
 		s.do(t, setup)
-		s.kill()
+		s.Kill()
 		if err := os.Remove(path + "-shm"); err != nil {
 			t.Fatal(err)
 		}
@@ -176,7 +176,7 @@ func TestWAL(t *testing.T) {
 		path := filepath.Join(t.TempDir(), "app.db")
 		s := startShell(t, path, 0)
 		s.do(t, setup+"; PRAGMA wal_checkpoint(truncate)")
-		s.kill()
+		s.Kill()
 		if err := os.Remove(path + "-wal"); err != nil {
 			t.Fatal(err)
 		}
@@ -186,7 +186,7 @@ func TestWAL(t *testing.T) {
 		path := filepath.Join(t.TempDir(), "app.db")
 		s := startShell(t, path, 0)
 		s.do(t, setup+"; INSERT INTO t VALUES(3)")
-		s.kill()
+		s.Kill()
 		info, err := os.Stat(path + "-wal")
 		if err != nil {
 			t.Fatal(err)
@@ -236,7 +236,7 @@ func TestTruncatedBetween(t *testing.T) {
 	s := startShell(t, path, 0)
 	s.do(t, `PRAGMA journal_mode=wal; PRAGMA wal_autocheckpoint=0;
 		CREATE TABLE t(a); INSERT INTO t SELECT randomblob(4000) FROM generate_series(1, 10000)`)
-	s.kill()
+	s.Kill()
 	if err := os.Remove(path + "-shm"); err != nil {
 		t.Fatal(err)
 	}
@@ -393,7 +393,7 @@ func TestHotJournal(t *testing.T) {
 		t.Error("the journal of a living writer was taken for WAL mode")
 	}
 	s.do(t, "PRAGMA cache_size=5; UPDATE t SET b=randomblob(300)")
-	s.kill()
+	s.Kill()
 	before := prints(t, path)
 	if !strings.Contains(before, "-journal") {
 		t.Fatal("there is no journal")
@@ -423,8 +423,8 @@ func TestBusy(t *testing.T) {
 			if !errors.As(err, &e) || !errors.Is(err, ErrBusy) {
 				t.Fatalf("got %v, want %v", err, ErrBusy)
 			}
-			if !e.Exclusive || !slices.Equal(e.PIDs, []int{s.Process.Pid}) {
-				t.Errorf("%v: exclusive %v, held by %v, want %d", err, e.Exclusive, e.PIDs, s.Process.Pid)
+			if !e.Exclusive || !slices.Equal(e.PIDs, []int{s.PID()}) {
+				t.Errorf("%v: exclusive %v, held by %v, want %d", err, e.Exclusive, e.PIDs, s.PID())
 			}
 			if took := time.Since(start); took < 200*time.Millisecond || took > 3*time.Second {
 				t.Errorf("waited %v", took)
@@ -580,7 +580,7 @@ func TestReplaced(t *testing.T) {
 	create := func(name string, n int) {
 		s := startShell(t, name, 0)
 		s.do(t, fmt.Sprintf("PRAGMA journal_mode=wal; CREATE TABLE t(a, pad); INSERT INTO t VALUES(%d, zeroblob(300000))", n))
-		s.quit()
+		s.End()
 	}
 	create(path, 0)
 	src, err := openSource(t.Context(), path, time.Second)

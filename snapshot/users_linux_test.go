@@ -25,11 +25,11 @@ func TestOwner(t *testing.T) {
 			s.do(t, "PRAGMA journal_mode="+mode+";"+fill)
 			take(t, path, Options{}) // open
 			s.do(t, "INSERT INTO t VALUES(1, 2)")
-			s.quit()
+			s.End()
 			take(t, path, Options{}) // closed
 			s = startShell(t, path, nobody)
 			s.do(t, "INSERT INTO t VALUES(3, 4)")
-			s.kill()
+			s.Kill()
 			take(t, path, Options{}) // crashed
 			os.Remove(path + "-shm")
 			take(t, path, Options{})
@@ -179,14 +179,14 @@ func TestReadOnly(t *testing.T) {
 				case "open":
 					s.do(t, "SELECT * FROM t")
 				case "crashed":
-					s.kill()
+					s.Kill()
 				case "without shm":
-					s.kill()
+					s.Kill()
 					if err := os.Remove(path + "-shm"); err != nil {
 						t.Fatal(err)
 					}
 				case "closed":
-					s.quit()
+					s.End()
 				case "delete":
 					s.do(t, "PRAGMA journal_mode=delete")
 				}

@@ -5,6 +5,8 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+
+	"github.com/litestash/litestash/internal/sqliteshell"
 )
 
 // TestPushFollows pushes a database in WAL mode that an application has open. Each push is a process of its own, and
@@ -12,11 +14,11 @@ import (
 func TestPushFollows(t *testing.T) {
 	r := newWatchRig(t)
 	sh(t, r.db, fill("0", 2000))
-	app, err := startShell(r.db, "PRAGMA journal_mode=wal; PRAGMA wal_autocheckpoint=0; UPDATE words SET word='first'")
+	app, err := sqliteshell.Start(r.db, "PRAGMA journal_mode=wal; PRAGMA wal_autocheckpoint=0; UPDATE words SET word='first'")
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer app.kill()
+	defer app.Kill()
 	for _, step := range []struct {
 		sql                 string
 		flags               []string
@@ -34,7 +36,7 @@ func TestPushFollows(t *testing.T) {
 		{"INSERT INTO noise(bytes) VALUES(zeroblob(30000))", nil, true, false},
 		{"DELETE FROM noise WHERE id > 1500", nil, true, false},
 	} {
-		if err := app.do(step.sql + ";"); err != nil {
+		if err := app.Do(step.sql + ";"); err != nil {
 			t.Fatal(err)
 		}
 		args := append([]string{"push", "--json", "--host", "h", r.db}, append(step.flags, r.global()...)...)

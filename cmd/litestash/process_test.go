@@ -13,6 +13,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/litestash/litestash/internal/sqliteshell"
 )
 
 // oneRun is held while the program runs in this process: package cli has one flag for help, which each
@@ -141,7 +143,7 @@ func durationOf(t *testing.T, do func()) time.Duration {
 // sh runs SQL in the sqlite3 shell and returns what it answers.
 func sh(t *testing.T, path string, sql ...string) string {
 	t.Helper()
-	out, err := shell(path, sql...)
+	out, err := sqliteshell.Run(path, sql...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -207,11 +209,11 @@ func crashed(t *testing.T, dir, name, sql, last string) string {
 	t.Helper()
 	path := filepath.Join(dir, name)
 	sh(t, path, sql)
-	s, err := startShell(path, last)
+	s, err := sqliteshell.Start(path, last)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := s.kill(); err != nil {
+	if err := s.Kill(); err != nil {
 		t.Fatal(err)
 	}
 	return path

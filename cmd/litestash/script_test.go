@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"encoding/binary"
@@ -18,13 +17,13 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/litestash/litestash/format"
 	"github.com/litestash/litestash/internal/agetool"
+	"github.com/litestash/litestash/internal/sqliteshell"
 	"github.com/litestash/litestash/snapshot"
 	"github.com/litestash/litestash/state"
 	"github.com/litestash/litestash/store"
@@ -296,25 +295,14 @@ func dumpOf(path string) (string, error) {
 	if _, err := os.Stat(path); err != nil {
 		return "", err // the shell would make it
 	}
-	check, err := shell(path, "PRAGMA integrity_check")
+	check, err := sqliteshell.Run(path, "PRAGMA integrity_check")
 	if err != nil {
 		return "", err
 	}
 	if check != "ok\n" {
 		return "", fmt.Errorf("%s is damaged: %s", path, check)
 	}
-	return shell(path, ".dump")
-}
-
-// shell returns what the sqlite3 shell answers.
-func shell(path string, commands ...string) (string, error) {
-	var stdout, stderr bytes.Buffer
-	cmd := exec.Command("sqlite3", append([]string{"-batch", "-bail", path}, commands...)...)
-	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	if err := cmd.Run(); err != nil || stderr.Len() > 0 {
-		return "", fmt.Errorf("sqlite3 %s: %v: %s", path, err, stderr.String())
-	}
-	return stdout.String(), nil
+	return sqliteshell.Run(path, ".dump")
 }
 
 func scriptClean(ts *testscript.TestScript, neg bool, args []string) {
@@ -426,14 +414,14 @@ func scriptLaterVersion(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 // held are the shells that a script holds databases open with.
-type held struct{ shells []*liveShell }
+type held struct{ shells []*sqliteshell.Shell }
 
 type heldKey struct{}
 
 func (h *held) kill() error {
 	var all []error
 	for _, s := range h.shells {
-		all = append(all, s.kill())
+		all = append(all, s.Kill())
 	}
 	h.shells = nil
 	return errors.Join(all...)
@@ -459,7 +447,7 @@ func scriptUnread(ts *testscript.TestScript, neg bool, args []string) {
 func scriptHold(ts *testscript.TestScript, neg bool, args []string) {
 	want(ts, neg, args, 2, "hold DB SQL")
 	h := ts.Value(heldKey{}).(*held)
-	s, err := startShell(ts.MkAbs(args[0]), args[1])
+	s, err := sqliteshell.Start(ts.MkAbs(args[0]), args[1])
 	ts.Check(err)
 	if len(h.shells) == 0 {
 		ts.Defer(func() { ts.Check(h.kill()) })
@@ -474,73 +462,7 @@ func scriptRelease(ts *testscript.TestScript, neg bool, args []string) {
 
 func scriptCrash(ts *testscript.TestScript, neg bool, args []string) {
 	want(ts, neg, args, 2, "crash DB SQL")
-	s, err := startShell(ts.MkAbs(args[0]), args[1])
+	s, err := sqliteshell.Start(ts.MkAbs(args[0]), args[1])
 	ts.Check(err)
-	ts.Check(s.kill())
-}
-
-// A liveShell is a process of the sqlite3 shell that waits for more.
-type liveShell struct {
-	cmd   *exec.Cmd
-	stdin io.WriteCloser
-	lines *bufio.Scanner
-}
-
-// startShell returns when the shell has run the SQL. It must be killed or ended.
-func startShell(path, sql string) (*liveShell, error) {
-	cmd := exec.Command("sqlite3", "-batch", "-bail", path)
-	stdin, err := cmd.StdinPipe()
-	if err != nil {
-		return nil, err
-	}
-	stdout, err := cmd.StdoutPipe()
-	if err != nil {
-		return nil, err
-	}
-	cmd.Stderr = os.Stderr
-	if err := cmd.Start(); err != nil {
-		return nil, err
-	}
-	s := &liveShell{cmd, stdin, bufio.NewScanner(stdout)}
-	if err := s.do(sql + ";"); err != nil {
-		return nil, errors.Join(err, s.kill())
-	}
-	return s, nil
-}
-
-// do returns when the shell has run a command of its own or SQL that ends as it must.
-func (s *liveShell) do(command string) error {
-	_, err := s.ask(command)
-	return err
-}
-
-// ask is as do, and returns what the shell prints.
-func (s *liveShell) ask(command string) (answer []string, err error) {
-	const done = "all of it ran"
-	if _, err := fmt.Fprintf(s.stdin, "%s\n.print %s\n", command, done); err != nil {
-		return nil, err
-	}
-	for s.lines.Scan() {
-		if s.lines.Text() == done {
-			return answer, nil
-		}
-		answer = append(answer, s.lines.Text())
-	}
-	return nil, fmt.Errorf("the shell did not run %q", command)
-}
-
-// end lets the shell close the database.
-func (s *liveShell) end() error { return errors.Join(s.stdin.Close(), s.cmd.Wait()) }
-
-// kill ends the shell as kill -9 does.
-func (s *liveShell) kill() error {
-	if err := s.cmd.Process.Kill(); err != nil {
-		return err
-	}
-	err := s.cmd.Wait()
-	var exit *exec.ExitError
-	if errors.As(err, &exit) && exit.ProcessState.Sys().(syscall.WaitStatus).Signal() == syscall.SIGKILL {
-		return nil
-	}
-	return fmt.Errorf("the shell ended by itself: %v", err)
+	ts.Check(s.Kill())
 }

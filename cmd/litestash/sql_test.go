@@ -12,6 +12,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/litestash/litestash/internal/sqliteshell"
 )
 
 // A sqlWriter runs random SQL in a sqlite3 shell on a database of a random schema. What it runs depends on
@@ -22,7 +24,7 @@ type sqlWriter struct {
 	cards  *deck[sqlStep]
 	path   string
 	schema schema
-	shell  *liveShell
+	shell  *sqliteshell.Shell
 	ran    []string // in the last step: its kind, and what more there is to be said
 }
 
@@ -66,8 +68,8 @@ var sqlSteps = []struct {
 	{3, sqlStep{"wal_checkpoint", func(w *sqlWriter) {
 		w.do("PRAGMA wal_checkpoint(%s);", w.pick("PASSIVE", "FULL", "RESTART", "TRUNCATE"))
 	}}},
-	{2, sqlStep{"end of the writer", func(w *sqlWriter) { w.leave((*liveShell).end) }}},
-	{2, sqlStep{"kill of the writer", func(w *sqlWriter) { w.leave((*liveShell).kill) }}},
+	{2, sqlStep{"end of the writer", func(w *sqlWriter) { w.leave((*sqliteshell.Shell).End) }}},
+	{2, sqlStep{"kill of the writer", func(w *sqlWriter) { w.leave((*sqliteshell.Shell).Kill) }}},
 	{9, sqlStep{"nothing", func(*sqlWriter) {}}},
 }
 
@@ -103,7 +105,7 @@ func newSQLWriter(t *testing.T, rnd *rand.Rand, cards *deck[sqlStep], path strin
 	w := &sqlWriter{t: t, rnd: rnd, cards: cards, path: path, schema: schema{mode: "DELETE", page: 512 << rnd.IntN(4)}}
 	t.Cleanup(func() {
 		if w.shell != nil {
-			w.shell.kill()
+			w.shell.Kill()
 		}
 	})
 	return w
@@ -114,12 +116,12 @@ func (w *sqlWriter) do(format string, args ...any) {
 	w.t.Helper()
 	if w.shell == nil {
 		var err error
-		if w.shell, err = startShell(w.path, "PRAGMA synchronous=OFF; PRAGMA cache_spill=20"); err != nil {
+		if w.shell, err = sqliteshell.Start(w.path, "PRAGMA synchronous=OFF; PRAGMA cache_spill=20"); err != nil {
 			w.t.Fatal(err)
 		}
 		w.do("PRAGMA page_size=%d; PRAGMA journal_mode=%s;", w.schema.page, w.schema.mode)
 	}
-	if err := w.shell.do(fmt.Sprintf(format, args...)); err != nil {
+	if err := w.shell.Do(fmt.Sprintf(format, args...)); err != nil {
 		w.t.Fatal(err)
 	}
 }
@@ -222,7 +224,7 @@ func (w *sqlWriter) pageSize() {
 }
 
 // leave ends the shell in one way or another; the next step starts another.
-func (w *sqlWriter) leave(how func(*liveShell) error) {
+func (w *sqlWriter) leave(how func(*sqliteshell.Shell) error) {
 	if w.shell == nil {
 		return
 	}

@@ -23,6 +23,7 @@ import (
 	"github.com/litestash/litestash/format"
 	"github.com/litestash/litestash/internal/race"
 	"github.com/litestash/litestash/internal/seed"
+	"github.com/litestash/litestash/internal/sqliteshell"
 	"github.com/litestash/litestash/internal/ui"
 	"github.com/litestash/litestash/restore"
 	"github.com/litestash/litestash/snapshot"
@@ -85,7 +86,7 @@ type unchangedRace struct {
 	rnd    *rand.Rand
 	path   string
 	pusher *pusher
-	reader *liveShell            // nil if nobody else is to have the database open
+	reader *sqliteshell.Shell    // nil if nobody else is to have the database open
 	holds  map[format.Name]int64 // which commit is in a snapshot
 
 	committed, stored        int
@@ -125,10 +126,10 @@ func (r *unchangedRace) start(t *testing.T, seed uint64) {
 	}
 	t.Cleanup(r.pusher.Close)
 	if !r.reopen {
-		if r.reader, err = startShell(r.path, "PRAGMA busy_timeout=60000"); err != nil {
+		if r.reader, err = sqliteshell.Start(r.path, "PRAGMA busy_timeout=60000"); err != nil {
 			t.Fatal(err)
 		}
-		t.Cleanup(func() { r.reader.kill() })
+		t.Cleanup(func() { r.reader.Kill() })
 	}
 }
 
@@ -165,12 +166,12 @@ func (r *unchangedRace) commit(ctx context.Context, rnd *rand.Rand) error {
 	}
 	defer func() {
 		if w != nil {
-			w.kill()
+			w.Kill()
 		}
 	}()
 	for n, rested := 0, 0; n < r.commits && ctx.Err() == nil; {
 		burst := min(r.commits-n, []int{1, 1, 2, 3, 100, 200, 400}[rnd.IntN(7)])
-		if err := w.do(updates(n+1, burst)); err != nil {
+		if err := w.Do(updates(n+1, burst)); err != nil {
 			return err
 		}
 		n += burst
@@ -195,8 +196,8 @@ func (r *unchangedRace) commit(ctx context.Context, rnd *rand.Rand) error {
 	return nil
 }
 
-func (r *unchangedRace) openWriter() (*liveShell, error) {
-	return startShell(r.path, "PRAGMA busy_timeout=60000; PRAGMA synchronous=OFF; PRAGMA journal_mode="+r.mode)
+func (r *unchangedRace) openWriter() (*sqliteshell.Shell, error) {
+	return sqliteshell.Start(r.path, "PRAGMA busy_timeout=60000; PRAGMA synchronous=OFF; PRAGMA journal_mode="+r.mode)
 }
 
 // updates is SQL that makes n commits from the given one on.
@@ -209,12 +210,12 @@ func updates(from, n int) string {
 }
 
 // stir writes the WAL back or closes the database, or does nothing.
-func (r *unchangedRace) stir(w *liveShell, rnd *rand.Rand) (*liveShell, error) {
+func (r *unchangedRace) stir(w *sqliteshell.Shell, rnd *rand.Rand) (*sqliteshell.Shell, error) {
 	switch rnd.IntN(6) {
 	case 0, 1:
-		return w, w.do("PRAGMA wal_checkpoint(" + []string{"PASSIVE", "RESTART", "TRUNCATE"}[rnd.IntN(3)] + ");")
+		return w, w.Do("PRAGMA wal_checkpoint(" + []string{"PASSIVE", "RESTART", "TRUNCATE"}[rnd.IntN(3)] + ");")
 	case 2:
-		if err := w.end(); err != nil {
+		if err := w.End(); err != nil {
 			return w, err
 		}
 		return r.openWriter()
@@ -269,19 +270,18 @@ func (r *unchangedRace) push(ctx context.Context) error {
 // count asks another process for the last commit.
 func (r *unchangedRace) count() (int64, error) {
 	const ask = "SELECT n FROM count;"
-	var answer []string
+	var answer string
 	var err error
 	if r.reader != nil {
-		answer, err = r.reader.ask(ask)
+		answer, err = r.reader.Ask(ask)
 	} else {
-		var out string
-		out, err = shell(r.path, "PRAGMA busy_timeout=60000", ask)
-		answer = lines(out)
+		answer, err = sqliteshell.Run(r.path, "PRAGMA busy_timeout=60000", ask)
 	}
 	if err != nil {
 		return 0, err
 	}
-	return commitIn([]byte(answer[len(answer)-1]))
+	all := lines(answer)
+	return commitIn([]byte(all[len(all)-1]))
 }
 
 var commitPattern = regexp.MustCompile(`commit ([0-9]{8})`)

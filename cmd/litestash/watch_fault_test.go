@@ -14,6 +14,7 @@ import (
 
 	"github.com/litestash/litestash/catalog"
 	"github.com/litestash/litestash/format"
+	"github.com/litestash/litestash/internal/sqliteshell"
 	"github.com/litestash/litestash/internal/ui"
 	"github.com/litestash/litestash/restore"
 	"github.com/litestash/litestash/snapshot"
@@ -44,7 +45,7 @@ type faultyWatch struct {
 	when   string
 	sound  *store.Dir
 	st     *storetest.Faulty // the same with a fault
-	shell  *liveShell
+	shell  *sqliteshell.Shell
 	claims chan format.Name // what the log says is stored
 }
 
@@ -61,7 +62,7 @@ func failWatch(t *testing.T, step storetest.Step) bool {
 	}
 	w.st = storetest.Fault(w.sound, step)
 	db := filepath.Join(w.dir, "app.db")
-	if w.shell, err = startShell(db, "PRAGMA journal_mode=WAL; CREATE TABLE t (x); INSERT INTO t VALUES (0)"); err != nil {
+	if w.shell, err = sqliteshell.Start(db, "PRAGMA journal_mode=WAL; CREATE TABLE t (x); INSERT INTO t VALUES (0)"); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
@@ -74,7 +75,7 @@ func failWatch(t *testing.T, step storetest.Step) bool {
 	w.commit(4)
 	cancel()
 	err = <-ended
-	if err := w.shell.kill(); err != nil {
+	if err := w.shell.Kill(); err != nil {
 		t.Fatal(err)
 	}
 	close(w.claims)
@@ -132,7 +133,7 @@ func (w *faultyWatch) Write(line []byte) (int, error) {
 
 func (w *faultyWatch) commit(i int) {
 	w.t.Helper()
-	if err := w.shell.do(fmt.Sprintf("UPDATE t SET x = %d;", i)); err != nil {
+	if err := w.shell.Do(fmt.Sprintf("UPDATE t SET x = %d;", i)); err != nil {
 		w.t.Fatal(err)
 	}
 }

@@ -17,6 +17,7 @@ import (
 
 	"github.com/litestash/litestash/catalog"
 	"github.com/litestash/litestash/format"
+	"github.com/litestash/litestash/internal/sqliteshell"
 	"github.com/litestash/litestash/internal/ui"
 	"github.com/litestash/litestash/restore"
 	"github.com/litestash/litestash/snapshot"
@@ -100,11 +101,11 @@ func TestWatchIdle(t *testing.T) {
 	t.Parallel()
 	dir := storetest.FastDir(t)
 	db := filepath.Join(dir, "app.db")
-	shell, err := startShell(db, "PRAGMA journal_mode=WAL;"+fill("idle", 500))
+	shell, err := sqliteshell.Start(db, "PRAGMA journal_mode=WAL;"+fill("idle", 500))
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer shell.kill()
+	defer shell.Kill()
 	synctest.Test(t, func(t *testing.T) {
 		w := newIdleWatch(t, db)
 		ctx, cancel := context.WithCancel(t.Context())
@@ -183,11 +184,11 @@ func (r *watchRig) traced(t *testing.T, trace string) *watching {
 func TestWatchIdleCalls(t *testing.T) {
 	t.Parallel()
 	r := newWatchRig(t)
-	shell, err := startShell(r.db, "PRAGMA journal_mode=WAL;"+fill("idle", 500))
+	shell, err := sqliteshell.Start(r.db, "PRAGMA journal_mode=WAL;"+fill("idle", 500))
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer shell.kill()
+	defer shell.Kill()
 	trace := filepath.Join(r.dir, "trace")
 	w := r.traced(t, trace)
 	w.await(t, "snapshot stored")
