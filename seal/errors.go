@@ -1,11 +1,15 @@
 package seal
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 
 	"github.com/litestash/litestash/format"
 )
+
+// ErrPassphrase says that identities are protected by another passphrase than the one that was given.
+var ErrPassphrase = errors.New("the passphrase does not open them")
 
 // A LockedError says that no identity opens an object.
 type LockedError struct {

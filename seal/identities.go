@@ -5,6 +5,7 @@ import (
 	"crypto/ed25519"
 	"crypto/rsa"
 	"crypto/sha256"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -50,7 +51,7 @@ func PassphraseIdentity(secret string) (Identity, error) {
 }
 
 // ParseIdentities reads a file of secrets: of age, as age-keygen writes them, or a private key of SSH. Should
-// it be protected by a passphrase, that is asked for.
+// it be protected by a passphrase, that is asked for; if it is another one the error is [ErrPassphrase].
 func ParseIdentities(text []byte, ask func() (string, error)) ([]Identity, error) {
 	const armored = armor.Header
 	switch {
@@ -80,6 +81,9 @@ func parseProtected(r io.Reader, ask func() (string, error)) ([]Identity, error)
 		return nil, err
 	}
 	plain, err := age.Decrypt(r, i)
+	if errors.As(err, new(*age.NoIdentityMatchError)) {
+		return nil, ErrPassphrase
+	}
 	if err != nil {
 		return nil, fmt.Errorf("open it with the passphrase: %w", err)
 	}
@@ -100,6 +104,9 @@ func parseSSH(text []byte, ask func() (string, error)) ([]Identity, error) {
 		return nil, err
 	}
 	key, err := ssh.ParseRawPrivateKeyWithPassphrase(text, []byte(secret))
+	if errors.Is(err, x509.IncorrectPasswordError) {
+		return nil, ErrPassphrase
+	}
 	if err != nil {
 		return nil, fmt.Errorf("open it with the passphrase: %w", err)
 	}

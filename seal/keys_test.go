@@ -110,8 +110,8 @@ func TestKinds(t *testing.T) {
 	if _, err := seal.ParseIdentities(locked, noPassphrase); err == nil || !strings.Contains(err.Error(), "nobody is there") {
 		t.Errorf("a protected key: %v", err)
 	}
-	if _, err := seal.ParseIdentities(locked, func() (string, error) { return "wrong", nil }); err == nil {
-		t.Error("a protected key was opened with a wrong passphrase")
+	if _, err := seal.ParseIdentities(locked, func() (string, error) { return "wrong", nil }); !errors.Is(err, seal.ErrPassphrase) {
+		t.Errorf("a protected key, with a wrong passphrase: %v", err)
 	}
 }
 
@@ -143,6 +143,9 @@ func TestProtectedIdentities(t *testing.T) {
 		if _, err := seal.ParseIdentities(file, ask); err == nil {
 			t.Error("it was opened without the passphrase")
 		}
+	}
+	if _, err := seal.ParseIdentities(file, func() (string, error) { return "cow", nil }); !errors.Is(err, seal.ErrPassphrase) {
+		t.Errorf("with a wrong passphrase: %v", err)
 	}
 	twice := encrypt(t, file, rs)
 	if _, err := seal.ParseIdentities(twice, func() (string, error) { return "horse", nil }); err == nil {

@@ -144,6 +144,7 @@ func (r *reason) hintFor(err error) string {
 var reasons = []reason{
 	// The command line, and what it names.
 	{as[*passphraseError], exitUsage, "--passphrase asks on a terminal, --passphrase-file reads a file, and --passphrase-command what a command prints"},
+	{anyOf(is(errProtected), is(seal.ErrPassphrase)), exitLockedOut, "say where the passphrase of these identities is, with --passphrase-file, --passphrase-command or --passphrase"},
 	{as[*keyError], exitUsage, "recipients are public keys (age1.., ssh-ed25519 ..), identities the secret ones, as age-keygen and ssh-keygen write them"},
 	{is(retention.ErrNoPolicy), exitUsage, "say what to keep, as in --keep-last 10 --keep-daily 7 --keep-weekly 5; nothing was deleted"},
 	{is(errNoStore), exitUsage, "name one with --store or LITESTASH_STORE: s3://bucket/prefix, or a directory on another disk"},

@@ -106,10 +106,13 @@ func (k *keyring) open() (*seal.Identities, error) {
 	return seal.NewIdentities(all...), nil
 }
 
+// errProtected says that identities cannot be read without a passphrase.
+var errProtected = errors.New("a passphrase protects them, and none is given")
+
 // unlock returns the passphrase for a file of identities that is protected by one.
 func (k *keyring) unlock() (string, error) {
 	if !k.hasPassphrase() {
-		return "", errors.New("a passphrase protects them, and none is given")
+		return "", errProtected
 	}
 	return k.passphrase()
 }
