@@ -142,13 +142,10 @@ func (c child) run(t *testing.T) (string, error) {
 	argv := []string{exe, "-test.run=^TestChild$"}
 	if c.uid != 0 {
 		// The test's own binary is in a directory that others may not enter.
+		// By another process: one that this one starts meanwhile would have it open for writing, and nobody could run it.
 		readable := filepath.Join(openDir(t, 0), "child")
-		b, err := os.ReadFile(exe)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(readable, b, 0o755); err != nil {
-			t.Fatal(err)
+		if out, err := exec.Command("install", "-m", "755", argv[0], readable).CombinedOutput(); err != nil {
+			t.Fatalf("%v: %s", err, out)
 		}
 		argv[0] = readable
 		argv = append([]string{"setpriv", "--reuid", strconv.Itoa(c.uid), "--regid", strconv.Itoa(c.uid), "--clear-groups"}, argv...)
