@@ -25,7 +25,8 @@ func (p *program) statusCommand() *cli.Command {
 		ArgsUsage: "[NAME]",
 		Description: "Prints one line for NAME, or for every database in the store. Exits with 4 if something is\n" +
 			"damaged or missing, and with 5 if something is older than --max-age or --max-unverified allow.\n" +
-			"It reads what has been recorded, by verify --check among others, and little else.",
+			"It reads what has been recorded, by verify --check among others, and little else. With --quiet it\n" +
+			"prints only what is not as it should be.",
 		Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "all-databases", Usage: "tell of every database, as without NAME"},
 			&cli.StringFlag{Name: "max-age", Usage: "insist that the newest snapshot is at most `TIME`, such as 25h, old"},
@@ -146,7 +147,14 @@ func withRemembered(databases []survey.Database, remembered map[string]format.Na
 	return databases
 }
 
+// printStatus prints a line for each database; quietly, for those that are not as they should be.
 func (p *program) printStatus(all []survey.Status) error {
+	if p.ui.Quiet() && !p.ui.JSON() {
+		all = slices.DeleteFunc(slices.Clone(all), func(s survey.Status) bool { return len(s.Problems) == 0 })
+		if len(all) == 0 {
+			return nil
+		}
+	}
 	t := p.ui.NewTable("DATABASE", "STATE", "NEWEST", "PROVED", ">CHAIN", ">SNAPSHOTS", ">SIZE", ">STORED", ">IN 7 DAYS")
 	now := time.Now()
 	for i := range all {
