@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"path"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/litestash/litestash/format"
@@ -36,6 +38,26 @@ func Records(ctx context.Context, st store.Store, database string) ([]Record, er
 		}
 	}
 	return all, nil
+}
+
+// Portable returns those of records, as listed, that are as true of a copy of the database in another store: the holds,
+// and what SQLite or an assertion finds wrong with a snapshot and has not taken back. What was found of its objects
+// is about these in their store. That it is good is, too: the copy has been read by nobody.
+func Portable(records []Record) []Record {
+	var inside []Proof
+	for _, r := range records {
+		if p, ok := parseProof(r.Object.Key); ok && !p.rot() {
+			inside = append(inside, p)
+		}
+	}
+	standing := Standing(inside)
+	return slices.DeleteFunc(slices.Clone(records), func(r Record) bool {
+		if strings.HasPrefix(r.Object.Key, HoldPrefix) {
+			return false
+		}
+		p, ok := parseProof(r.Object.Key)
+		return !ok || p != standing[p.Snapshot] || p.Outcome.Good()
+	})
 }
 
 // About returns what the keys of all objects about snapshots of a database begin with, before a last part

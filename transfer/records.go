@@ -15,11 +15,15 @@ import (
 // maxRecord bounds the size of a hold or a proof in bytes.
 const maxRecord = 1 << 20
 
-// copyRecords copies the holds and proofs of the snapshots that are in the copy, those that it lacks.
+// copyRecords copies what is recorded of the snapshots that are in the copy, as far as it is true of that as well
+// and the copy lacks it.
 func (t *transfer) copyRecords(ctx context.Context, database string) error {
 	all, err := catalog.Records(ctx, t.from, database)
-	if err != nil || len(all) == 0 {
+	if err != nil {
 		return err
+	}
+	if all = catalog.Portable(all); len(all) == 0 {
+		return nil
 	}
 	known, err := catalog.Records(ctx, t.to, database)
 	if err != nil {

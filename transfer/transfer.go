@@ -47,7 +47,7 @@ type Result struct {
 	Sealed  int   // of these, encrypted ones that no identity opened: that they can be whole was seen from outside
 	There   int   // snapshots that were in the copy already
 	Leaving int   // snapshots that are announced to be deleted, here or there, and not copied
-	Records int   // holds and proofs that were copied
+	Records int   // holds, and findings of what is wrong with the database, that were copied
 	Behind  int   // snapshots that were not copied because something that they rest on was not
 
 	// Failed says of each snapshot that could not be copied, and of each that was found wrong in the copy, why.
@@ -62,8 +62,8 @@ var ErrOvertaken = errors.New("it was deleted from the copy meanwhile")
 // these take memory.
 const large = 8 << 20
 
-// Database copies the snapshots of a database that are whole and not about to be deleted, and their holds and
-// proofs. What is wrong with single snapshots is in the Result; an error says that it could not go on.
+// Database copies the snapshots of a database that are whole and not about to be deleted, their holds, and
+// what was found wrong with the database itself; see [catalog.Portable]. What is wrong with single snapshots is in the Result; an error says that it could not go on.
 func Database(ctx context.Context, from, to store.Store, database string, opts Options) (*Result, error) {
 	if opts.Concurrency <= 0 {
 		opts.Concurrency = 4

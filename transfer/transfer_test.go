@@ -123,7 +123,7 @@ func (h *history) checkCopy(t *testing.T, to store.Store) int {
 func TestCopy(t *testing.T) {
 	h := newHistory(t, 8, 300)
 	for _, s := range []catalog.Snapshot{h.all[0], h.all[5]} {
-		if err := catalog.RecordProof(t.Context(), h.st, &catalog.Proof{Database: database, Snapshot: s.Name, Outcome: catalog.Sound}, catalog.ProofDetail{}); err != nil {
+		if err := catalog.RecordProof(t.Context(), h.st, &catalog.Proof{Database: database, Snapshot: s.Name, Level: catalog.LevelQuick, Outcome: catalog.Unmet}, catalog.ProofDetail{}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -151,6 +151,53 @@ func TestCopy(t *testing.T) {
 	}
 }
 
+// TestFindings copies of what drills of the source found only what is true of the copy as well.
+func TestFindings(t *testing.T) {
+	const pages, quick, full = catalog.LevelPages, catalog.LevelQuick, catalog.LevelFull
+	type proof struct {
+		level   catalog.Level
+		outcome catalog.Outcome
+	}
+	for _, c := range []struct {
+		proofs []proof
+		want   string // of those that are copied
+	}{
+		{[]proof{{pages, catalog.Damaged}}, "[]"},
+		{[]proof{{full, catalog.Sound}}, "[]"},
+		{[]proof{{quick, catalog.Unchecked}}, "[]"},
+		{[]proof{{quick, catalog.Damaged}}, "[quick damaged]"},
+		{[]proof{{full, catalog.Damaged}, {quick, catalog.Sound}, {pages, catalog.Damaged}}, "[full damaged]"},
+		{[]proof{{full, catalog.Damaged}, {full, catalog.Sound}}, "[]"},
+		{[]proof{{quick, catalog.Unmet}, {pages, catalog.Damaged}}, "[quick unmet]"},
+	} {
+		h := newHistory(t, 3, 300)
+		to := storetest.OpenDir(t, storetest.FastDir(t))
+		if _, err := transfer.Database(t.Context(), h.st, to, database, transfer.Options{}); err != nil {
+			t.Fatal(err)
+		}
+		for _, p := range c.proofs {
+			if err := catalog.RecordProof(t.Context(), h.st, &catalog.Proof{Database: database, Snapshot: h.all[1].Name, Level: p.level, Outcome: p.outcome}, catalog.ProofDetail{}); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(2 * time.Millisecond) // their names have a millisecond each
+		}
+		if _, err := transfer.Database(t.Context(), h.st, to, database, transfer.Options{}); err != nil {
+			t.Fatal(err)
+		}
+		proofs, err := catalog.Proofs(t.Context(), to, database)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := []string{}
+		for _, p := range proofs {
+			got = append(got, p.Level.String()+" "+string(p.Outcome))
+		}
+		if fmt.Sprint(got) != c.want {
+			t.Errorf("of %v the copy has %v, want %s", c.proofs, got, c.want)
+		}
+	}
+}
+
 // TestLarge copies an object of several frames, page table segments and ranges.
 func TestLarge(t *testing.T) {
 	h := newHistory(t, 2, 70_000)
@@ -166,7 +213,7 @@ func TestLarge(t *testing.T) {
 // restored, and the next time completes it.
 func TestInterrupted(t *testing.T) {
 	h := newHistory(t, 4, 16)
-	if err := catalog.RecordProof(t.Context(), h.st, &catalog.Proof{Database: database, Snapshot: h.all[1].Name, Outcome: catalog.Sound}, catalog.ProofDetail{}); err != nil {
+	if err := catalog.RecordProof(t.Context(), h.st, &catalog.Proof{Database: database, Snapshot: h.all[1].Name, Level: catalog.LevelQuick, Outcome: catalog.Damaged}, catalog.ProofDetail{}); err != nil {
 		t.Fatal(err)
 	}
 	for _, side := range []string{"from", "to"} {

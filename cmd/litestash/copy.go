@@ -21,12 +21,14 @@ func (p *program) copyCommand() *cli.Command {
 		Name:      "copy",
 		Usage:     "copy snapshots from one store to another, checked on the way",
 		ArgsUsage: "[NAME...]",
-		Description: "Copies the snapshots of each database NAME, or of all, with their holds and proofs, byte for byte\n" +
-			"and under the same keys. What is there already is compared and left; what is about to be deleted is\n" +
-			"left out. No snapshot comes before what it rests on, so that an interruption leaves nothing that\n" +
-			"cannot be restored; the next time goes on from there. Every page of what is copied is compared with\n" +
-			"its hash. Encrypted snapshots are checked like that with --identity or a passphrase only; otherwise\n" +
-			"they are copied as they are, and their form and length alone are checked.\n" +
+		Description: "Copies the snapshots of each database NAME, or of all, with their holds, byte for byte and under the\n" +
+			"same keys. That SQLite or an --assert found the database damaged or not what it should be is copied as\n" +
+			"well; other proofs are of the store in which they were recorded, and verify --check proves the copy.\n" +
+			"What is there already is compared and left; what is about to be deleted is left out. No\n" +
+			"snapshot comes before what it rests on, so that an interruption leaves nothing that cannot be\n" +
+			"restored; the next time goes on from there. Every page of what is copied is compared with its hash.\n" +
+			"Encrypted snapshots are checked like that with --identity or a passphrase only; otherwise they are\n" +
+			"copied as they are, and their form and length alone are checked.\n" +
 			"The source needs the rights of restore; the copy those of push, and holds those of prune besides.",
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "from", Usage: "copy from the store at `URL`; by default the one that --store names"},
@@ -45,7 +47,7 @@ type copied struct {
 	Sealed   int     `json:"sealed"`  // of these, encrypted ones that no identity opened
 	There    int     `json:"there"`   // snapshots that were there already
 	Leaving  int     `json:"leaving"` // snapshots that are about to be deleted
-	Records  int     `json:"records"` // holds and proofs
+	Records  int     `json:"records"` // holds and findings
 	Failed   int     `json:"failed"`  // each with an error of its own
 	Behind   int     `json:"behind"`  // snapshots that rest on what is not in the copy
 	Elapsed  float64 `json:"elapsed_seconds"`
@@ -163,7 +165,7 @@ func (p *program) printCopied(r *copied) error {
 			{r.Leaving, "left    %s about to be deleted\n"},
 			{r.Behind, "left    %s resting on what is not in the copy\n"},
 			{r.Failed, "failed  %s\n"},
-			{r.Records, "also    %s of holds and proofs\n"},
+			{r.Records, "also    %s of holds and findings\n"},
 		} {
 			if line.n > 0 && err == nil {
 				_, err = fmt.Fprintf(w, "  "+line.text, human.Count(int64(line.n)))
