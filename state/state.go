@@ -60,6 +60,10 @@ type Facts struct {
 	// Read is when the source was last read as a whole, not only what was told to have changed. Zero if that is
 	// not known.
 	Read time.Time `json:"read,omitzero"`
+	// Passed is the deepest check of the database, as it is in the newest snapshot, that found nothing wrong, in the
+	// words of whoever checked. Empty if there was none. Damage is not remembered, so that it is looked for
+	// again wherever the store does not tell of it.
+	Passed string `json:"passed,omitempty"`
 }
 
 // A Link is a snapshot that was pushed, or one that it rests on.
@@ -390,6 +394,16 @@ func (m *Memory) SetLook(look string, read time.Time) error {
 	facts.Look, facts.Read = look, read
 	if err := m.amend(&facts); err != nil {
 		return fmt.Errorf("remember what the source looks like: %w", err)
+	}
+	return nil
+}
+
+// SetPassed remembers that the newest snapshot, which must be remembered, passed a check. It leaves the table alone.
+func (m *Memory) SetPassed(check string) error {
+	facts := *m.facts
+	facts.Passed = check
+	if err := m.amend(&facts); err != nil {
+		return fmt.Errorf("remember the check: %w", err)
 	}
 	return nil
 }

@@ -141,6 +141,14 @@ func TestMemoryLook(t *testing.T) {
 	if log.Len() > 0 {
 		t.Errorf("it logged: %s", &log)
 	}
+	if err := m.SetPassed("full"); err != nil {
+		t.Fatal(err)
+	}
+	m.Close()
+	m = open(t, dir, &log)
+	if f := m.Facts(); f == nil || f.Passed != "full" || f.Pages != 50 {
+		t.Fatalf("it remembers %+v", f)
+	}
 	// What was forgotten meanwhile, because the snapshot was deleted, stays so.
 	link := map[string]bool{m.Facts().Newest().Key: true}
 	if err := state.ForgetDeleted(dir, key.Store, key.Database, link); err != nil {

@@ -25,17 +25,44 @@ func (u *pusher) checkImage(ctx context.Context, img *snapshot.Image, out *outco
 		return fmt.Errorf("check %v of %s: %w", out.Snapshot.Name, u.source.name, err)
 	}
 	out.checked = r.Outcome.String()
-	switch r.Outcome {
-	case snapshot.NotCheckable:
+	if r.Outcome == snapshot.NotCheckable {
 		u.p.log.Warn("SQLite cannot check the database", "database", u.source.name, "why", r.Messages[0])
-	case snapshot.Damaged:
+	}
+	if r.Outcome == snapshot.Damaged {
 		out.unsound = &sourceDamageError{unsound(out.Snapshot, firstFinding(r.Messages))}
 		proof := &catalog.Proof{Level: proofLevel(*u.check), Outcome: catalog.Damaged}
 		if err := u.p.recordProof(ctx, u.st, proof, out.Snapshot, catalog.ProofDetail{}); err != nil {
 			return fmt.Errorf("%w (and that could not be recorded: %w)", out.unsound, err)
 		}
+		return out.unsound
 	}
-	return out.unsound
+	u.rememberPassed(out)
+	return nil
+}
+
+// passed reports whether the newest snapshot, since which nothing has changed, is remembered to have passed the
+// check that is asked for. It may have been pushed without, or with less, or be damaged while no mark in the
+// store says so.
+func (u *pusher) passed() bool {
+	if u.check == nil {
+		return true
+	}
+	before, err := parseCheck(u.up.Memory.Facts().Passed)
+	return err == nil && before != nil && *before >= *u.check
+}
+
+// rememberPassed remembers that the snapshot passed the check. Where that cannot be, it is checked again.
+func (u *pusher) rememberPassed(out *outcome) {
+	facts := u.up.Memory.Facts()
+	if facts == nil || facts.Newest().Key != out.Snapshot.Base() {
+		return
+	}
+	if out.Index == nil && u.passed() { // perhaps a deeper one before
+		return
+	}
+	if err := u.up.Memory.SetPassed(proofLevel(*u.check).String()); err != nil {
+		u.p.log.Warn("the check cannot be remembered", "database", u.source.name, "err", err)
+	}
 }
 
 // recallDamage returns an error if the newest snapshot, since which nothing has changed, is known to be damaged as

@@ -213,6 +213,9 @@ func (u *pusher) push(ctx context.Context) (*outcome, error) {
 	}
 	out := &outcome{Result: result}
 	out.trouble = u.recallDamage(ctx, out)
+	if out.trouble == nil && !u.passed() {
+		return u.takeAndCommit(ctx, push)
+	}
 	return out, nil
 }
 
