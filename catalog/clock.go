@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// MaxSkew is how far this host's clock may be off the store's: names are times.
+// MaxSkew is how far this host's clock may be off the store's: the names of snapshots and of checks are times.
 const MaxSkew = 5 * time.Minute
 
 // A SkewError says that this host's clock is further off the store's than [MaxSkew].

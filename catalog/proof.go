@@ -6,6 +6,7 @@ import (
 	"iter"
 	"path"
 	"strings"
+	"time"
 
 	"github.com/litestash/litestash/format"
 	"github.com/litestash/litestash/store"
@@ -71,8 +72,20 @@ func (p *Proof) key() string {
 		p.Level.String() + "." + string(p.Outcome) + proofSuffix
 }
 
-// RecordProof stores that the snapshot of p has just been checked, under a new p.Check.
+// Ahead reports whether the check is said to be of a time that has not come, by more than clocks may be off:
+// it was recorded by a host with a wrong one.
+func (p *Proof) Ahead(now time.Time) bool { return p.Check.Time.UTC().Sub(now) > MaxSkew }
+
+// RecordProof stores that the snapshot of p has just been checked, under a new p.Check. It returns a [SkewError] if
+// the clock is off: checks are weighed by their times.
 func RecordProof(ctx context.Context, st store.Store, p *Proof, d ProofDetail) error {
+	skew, err := st.Skew(ctx)
+	if err == nil {
+		err = CheckClock(time.Now(), skew)
+	}
+	if err != nil {
+		return fmt.Errorf("record a proof: %w", err)
+	}
 	p.Check = NewName()
 	if err := createJSON(ctx, st, p.key(), d); err != nil {
 		return fmt.Errorf("record a proof: %w", err)

@@ -1,6 +1,7 @@
 package catalog_test
 
 import (
+	"context"
 	"errors"
 	"maps"
 	"slices"
@@ -196,5 +197,28 @@ func TestProofFaults(t *testing.T) {
 		},
 	} {
 		storetest.FailEach(t, dir, what, do)
+	}
+}
+
+// A skewed store has another time than this host.
+type skewed struct {
+	store.Store
+	skew time.Duration
+}
+
+func (s skewed) Skew(context.Context) (time.Duration, error) { return s.skew, nil }
+
+// TestProofClock records nothing where the clock is off.
+func TestProofClock(t *testing.T) {
+	dir := storetest.OpenDir(t, t.TempDir())
+	for _, skew := range []time.Duration{0, catalog.MaxSkew, -catalog.MaxSkew, catalog.MaxSkew + time.Second, -catalog.MaxSkew - time.Second} {
+		p := catalog.Proof{Database: "app.db", Snapshot: format.Name{Time: 1, ID: 1}, Outcome: catalog.Sound}
+		err := catalog.RecordProof(t.Context(), skewed{dir, skew}, &p, catalog.ProofDetail{})
+		if refused := errors.As(err, new(*catalog.SkewError)); refused != (skew.Abs() > catalog.MaxSkew) || err != nil && !refused {
+			t.Errorf("with the store's clock off by %v: %v", skew, err)
+		}
+	}
+	if n := len(keys(t, dir)); n != 3 {
+		t.Errorf("%d proofs are recorded", n)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -47,19 +48,21 @@ type Problem struct {
 	Text string // a sentence without the database's name
 }
 
-// A ProblemKind says what is to be done: for the first two it is high time, the others lose data.
+// A ProblemKind says what is to be done: for the first two it is high time, with the third that cannot be told, and
+// the others lose data.
 type ProblemKind string
 
 const (
 	TooOld   ProblemKind = "too old"
 	Unproved ProblemKind = "unproved"
+	Ahead    ProblemKind = "clock ahead"
 	Unmet    ProblemKind = "unmet"
 	Damaged  ProblemKind = "damaged"
 	Missing  ProblemKind = "missing"
 )
 
 // Loses reports whether data is damaged or missing, or is not what it should be.
-func (k ProblemKind) Loses() bool { return k != TooOld && k != Unproved }
+func (k ProblemKind) Loses() bool { return k != TooOld && k != Unproved && k != Ahead }
 
 func (s *Status) add(k ProblemKind, format string, args ...any) {
 	s.Problems = append(s.Problems, Problem{k, fmt.Sprintf(format, args...)})
@@ -82,7 +85,8 @@ func (d *Database) Status(now time.Time, limits Limits, remembered format.Name) 
 		return s
 	}
 	s.Chain = paths[len(paths)-1].Objects
-	d.judgeProofs(&s, paths)
+	d.judgeProofs(&s, paths, now)
+	d.judgeClocks(&s, now)
 	if age := now.Sub(s.Newest.Name.Time.UTC()); limits.MaxAge > 0 && age > limits.MaxAge {
 		s.add(TooOld, "the newest snapshot is %s old, and %s is allowed", span(age), span(limits.MaxAge))
 	}
@@ -118,9 +122,23 @@ func (d *Database) judgeMissing(s *Status, paths []catalog.Path, remembered form
 	}
 }
 
-// judgeProofs finds what is proved, and what has been found to be damaged.
-func (d *Database) judgeProofs(s *Status, paths []catalog.Path) {
-	standing := catalog.Standing(d.Proofs)
+// judgeClocks finds what is said to be of a time that has not come.
+func (d *Database) judgeClocks(s *Status, now time.Time) {
+	if t := s.Newest.Name.Time.UTC(); t.Sub(now) > catalog.MaxSkew {
+		s.add(Ahead, "the newest snapshot is said to be of %s, which is to come: how old it is cannot be told", t.Format(stamp))
+	}
+	for i := len(d.Proofs) - 1; i >= 0; i-- {
+		if p := d.Proofs[i]; p.Ahead(now) {
+			s.add(Ahead, "a check of %v is said to be of %s, which is to come: that something was good then is not believed", p.Snapshot, clock(p))
+			return
+		}
+	}
+}
+
+// judgeProofs finds what is proved, and what has been found to be damaged. That something is good is not believed if it is
+// said of a time to come: it would outdo for so long whatever is found.
+func (d *Database) judgeProofs(s *Status, paths []catalog.Path, now time.Time) {
+	standing := catalog.Standing(slices.DeleteFunc(slices.Clone(d.Proofs), func(p catalog.Proof) bool { return p.Ahead(now) && p.Outcome.Good() }))
 	var proved format.Time
 	for _, snap := range d.Snapshots {
 		p, ok := standing[snap.Name]
@@ -130,7 +148,7 @@ func (d *Database) judgeProofs(s *Status, paths []catalog.Path) {
 		if p.Outcome == catalog.Damaged {
 			s.Damaged++
 		}
-		if until, _ := d.covers(&p); p.Outcome.Good() && until > proved {
+		if until, _ := d.covers(&p, now); p.Outcome.Good() && until > proved {
 			proved, s.Proved = until, until.UTC()
 		}
 	}
@@ -155,7 +173,10 @@ func (d *Database) judgeProofs(s *Status, paths []catalog.Path) {
 	}
 }
 
-func clock(p catalog.Proof) string { return p.Check.Time.UTC().Format(time.DateTime + " UTC") }
+// stamp is how times are written.
+const stamp = time.DateTime + " UTC"
+
+func clock(p catalog.Proof) string { return p.Check.Time.UTC().Format(stamp) }
 
 // span writes a length of time, to the minute once it has hours.
 func span(d time.Duration) string {

@@ -10,6 +10,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/litestash/litestash/catalog"
 	"github.com/litestash/litestash/format"
@@ -77,13 +78,14 @@ func (d *Database) Newest() *catalog.Snapshot {
 }
 
 // covers returns up to when a check tells of the database: it is about the state that its snapshot is of,
-// which is the database's until the next snapshot was taken. It returns false if the snapshot is gone.
-func (d *Database) covers(p *catalog.Proof) (format.Time, bool) {
+// which is the database's until the next snapshot was taken, and of nothing that is to come. It returns false if
+// the snapshot is gone.
+func (d *Database) covers(p *catalog.Proof, now time.Time) (format.Time, bool) {
 	i, ok := slices.BinarySearchFunc(d.Snapshots, p.Snapshot, func(s catalog.Snapshot, n format.Name) int { return s.Name.Compare(n) })
 	if !ok {
 		return 0, false
 	}
-	until := max(p.Check.Time, p.Snapshot.Time) // whatever the clock of its host says
+	until := min(max(p.Check.Time, p.Snapshot.Time), format.TimeOf(now)) // whatever the clock of its host says
 	if i+1 < len(d.Snapshots) {
 		until = min(until, d.Snapshots[i+1].Name.Time)
 	}
@@ -93,11 +95,12 @@ func (d *Database) covers(p *catalog.Proof) (format.Time, bool) {
 // Sample chooses snapshots to check which together need at most budget bytes to be read: first the newest of
 // each database, those of databases that were checked longest ago first; then, if there is budget left, the
 // others, those that were checked longest ago first. So whoever takes samples again and again comes to the newest
-// of all. It also returns how many databases need more than the budget, so that they will never be chosen.
-func Sample(databases []Database, budget int64) (chosen []catalog.Snapshot, tooLarge int) {
+// of all. Checks by clocks that are ahead of the time now do not count. It also returns how many databases need more
+// than the budget, so that they will never be chosen.
+func Sample(databases []Database, budget int64, now time.Time) (chosen []catalog.Snapshot, tooLarge int) {
 	var newest, others []candidate
 	for i := range databases {
-		n, o := candidates(&databases[i])
+		n, o := candidates(&databases[i], now)
 		newest, others = append(newest, n...), append(others, o...)
 	}
 	left := budget
@@ -126,12 +129,15 @@ type candidate struct {
 }
 
 // candidates returns the newest snapshot of a database, if there is one, and the others.
-func candidates(d *Database) (newest, others []candidate) {
+func candidates(d *Database, now time.Time) (newest, others []candidate) {
 	paths, last, covered := catalog.Paths(d.Snapshots), map[format.Name]format.Time{}, format.Time(0)
 	for i := range d.Proofs {
 		p := &d.Proofs[i]
+		if p.Ahead(now) {
+			continue
+		}
 		last[p.Snapshot] = max(last[p.Snapshot], p.Check.Time)
-		if until, ok := d.covers(p); ok {
+		if until, ok := d.covers(p, now); ok {
 			covered = max(covered, until)
 		}
 	}

@@ -76,6 +76,11 @@ func TestStatus(t *testing.T) {
 		{"but the newest restored since", all, []catalog.Proof{proof(a, 202, pages, catalog.Damaged), proof(c, 203, quick, catalog.Sound)}, 220, c, 203, ""},
 		{"this host pushed a newer one", all[:2], []catalog.Proof{proof(b, 110, quick, catalog.Sound)}, 120, c, 110, "missing: this host pushed " + c.Name.String() + ", and the newest that is there is " + b.Name.String()},
 		{"this host pushed an older one", all, []catalog.Proof{proof(c, 201, quick, catalog.Sound)}, 220, a, 201, ""},
+		{"a clock was ahead", all, []catalog.Proof{proof(c, 8760, quick, catalog.Sound)}, 220, c, -1, "clock ahead: a check of " + c.Name.String() + " is said to be of 2024-11-13 22:13:20 UTC, which is to come: that something was good then is not believed; unproved: "},
+		{"a clock was ahead, and it was damaged since", all, []catalog.Proof{proof(c, 210, pages, catalog.Damaged), proof(c, 8760, quick, catalog.Sound)}, 220, c, -1, "damaged: the newest snapshot was found damaged in the store at 2023-11-23 16:13:20 UTC; clock ahead: "},
+		{"it was damaged by a clock that was ahead", all, []catalog.Proof{proof(c, 210, quick, catalog.Sound), proof(c, 8760, pages, catalog.Damaged)}, 220, c, -1, "damaged: the newest snapshot was found damaged in the store at 2024-11-13 22:13:20 UTC; clock ahead: "},
+		{"a clock was a little ahead", all, []catalog.Proof{proof(c, 220.05, quick, catalog.Sound)}, 220, c, 220, ""},
+		{"the newest is to come", all, []catalog.Proof{proof(c, 150, quick, catalog.Sound)}, 150, c, 150, "clock ahead: the newest snapshot is said to be of 2023-11-23 06:13:20 UTC, which is to come: how old it is cannot be told"},
 		{"nothing is left but what this host knows", nil, nil, 220, c, -1, "missing: none of its snapshots is there, and this host pushed " + c.Name.String()},
 		{"nothing is left but a proof", nil, []catalog.Proof{proof(c, 201, quick, catalog.Sound)}, 220, catalog.Snapshot{}, -1, "missing: there are proofs"},
 	} {
@@ -128,7 +133,7 @@ func TestSample(t *testing.T) {
 			i := slices.IndexFunc(databases, func(d survey.Database) bool { return d.Name == p.Database })
 			databases[i].Proofs = append(databases[i].Proofs, p)
 		}
-		chosen, tooLarge := survey.Sample(databases, x.budget)
+		chosen, tooLarge := survey.Sample(databases, x.budget, hour(1000).UTC())
 		var got []string
 		for _, s := range chosen {
 			got = append(got, fmt.Sprintf("%s%d", s.Database, s.Name.ID))
@@ -172,7 +177,7 @@ func TestSampleRotates(t *testing.T) {
 				push(&all[i], at)
 			}
 		}
-		chosen, tooLarge := survey.Sample(all, budget)
+		chosen, tooLarge := survey.Sample(all, budget, hour(at).UTC())
 		if tooLarge > 0 {
 			t.Fatalf("night %d: %d are too large", night, tooLarge)
 		}

@@ -49,7 +49,7 @@ var exitMeanings = []struct {
 	{exitUsage, "the command line is wrong"},
 	{exitSome, "some of several failed, each reported on its own, and none of them with 4; or what came after a push did"},
 	{exitDamaged, "verification failed: data is damaged or missing"},
-	{exitStale, "status: something is too old or was not proved for too long"},
+	{exitStale, "status: something is too old, was not proved for too long, or is said to be of a time to come"},
 	{exitNotFound, "no such database or snapshot, or none close enough (--max-gap)"},
 	{exitRefused, "refused: something would be overwritten, mixed up, unencrypted or lost, or cannot be done safely; the message says which"},
 	{exitLockedOut, "locked out: credentials or rights, or no identity that opens a snapshot"},

@@ -180,7 +180,7 @@ func (v *verification) sample(ctx context.Context, name string, budget int64) er
 	if len(newest) == 0 && len(lost) == 0 {
 		return errNoDatabases
 	}
-	chosen, tooLarge := survey.Sample(databases, budget)
+	chosen, tooLarge := survey.Sample(databases, budget, time.Now())
 	if tooLarge > 0 {
 		v.p.ui.Warn("%s will never be in a sample of %s: it takes more to restore", counted(tooLarge, "database"), human.Bytes(budget))
 	}
