@@ -37,10 +37,26 @@ func Announce(ctx context.Context, st store.Store, database string, n format.Nam
 // like one are left alone, as in the rest of a store; what does and cannot be understood is an error,
 // because it may be a later version's: what it names must not be built on.
 func Announcements(ctx context.Context, st store.Store, database string) ([]Announcement, error) {
-	var all []Announcement
+	all, illegible, err := readAnnouncements(ctx, st, database)
+	if err == nil && len(illegible) > 0 {
+		err = illegible[0].err
+	}
+	if err != nil {
+		return nil, err
+	}
+	return all, nil
+}
+
+// An illegible announcement cannot be understood.
+type illegible struct {
+	key string
+	err error
+}
+
+func readAnnouncements(ctx context.Context, st store.Store, database string) (all []Announcement, bad []illegible, _ error) {
 	for o, err := range st.List(ctx, store.Query{Prefix: AnnouncementPrefix + database + "/", Shallow: true}) {
 		if err != nil {
-			return nil, fmt.Errorf("list announced deletions: %w", err)
+			return nil, nil, fmt.Errorf("list announced deletions: %w", err)
 		}
 		if _, ok := leadingName(o.Key); !ok {
 			continue
@@ -50,11 +66,18 @@ func Announcements(ctx context.Context, st store.Store, database string) ([]Anno
 			continue // all that it named is gone
 		}
 		if err != nil {
-			return nil, fmt.Errorf("read %s: %w", o.Key, err)
+			err = fmt.Errorf("read %s: %w", o.Key, err)
 		}
-		all = append(all, a)
+		switch {
+		case errors.Is(err, format.ErrDamaged):
+			bad = append(bad, illegible{o.Key, err})
+		case err != nil:
+			return nil, nil, err
+		default:
+			all = append(all, a)
+		}
 	}
-	return all, nil
+	return all, bad, nil
 }
 
 func readAnnouncement(ctx context.Context, st store.Store, o store.Object) (Announcement, error) {
@@ -81,11 +104,28 @@ func Announced(ctx context.Context, st store.Store, database string) (map[format
 	if err != nil {
 		return nil, err
 	}
+	return named(all), nil
+}
+
+// AnnouncedLegibly is [Announced] for whoever can go on where an announcement cannot be understood. It returns the keys
+// of those: anything that was there before them may be announced in them.
+func AnnouncedLegibly(ctx context.Context, st store.Store, database string) (names map[format.Name]bool, illegible []string, _ error) {
+	all, bad, err := readAnnouncements(ctx, st, database)
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, b := range bad {
+		illegible = append(illegible, b.key)
+	}
+	return named(all), illegible, nil
+}
+
+func named(all []Announcement) map[format.Name]bool {
 	names := map[format.Name]bool{}
 	for _, a := range all {
 		for _, n := range a.Names {
 			names[n] = true
 		}
 	}
-	return names, nil
+	return names
 }

@@ -60,6 +60,9 @@ type Facts struct {
 	// Read is when the source was last read as a whole, not only what was told to have changed. Zero if that is
 	// not known.
 	Read time.Time `json:"read,omitzero"`
+	// Illegible are the keys of announced deletions that could not be understood and were there before the full of
+	// the path was stored, so that they cannot name any of it.
+	Illegible []string `json:"illegible,omitempty"`
 	// Passed is the deepest check of the database, as it is in the newest snapshot, that found nothing wrong, in the
 	// words of whoever checked. Empty if there was none. Damage is not remembered, so that it is looked for
 	// again wherever the store does not tell of it.

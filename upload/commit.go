@@ -314,6 +314,8 @@ func (p *Push) remember(x *format.Index, o store.Object, img Image, lock store.L
 		Pages:    x.Pages,
 		Look:     img.Look(),
 		Read:     p.lastRead(img),
+
+		Illegible: p.illegible,
 	}
 	b := [state.Spans]bool{true, true, true}
 	if x.Kind() == format.Delta {

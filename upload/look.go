@@ -29,7 +29,12 @@ func (p *Push) look(ctx context.Context, path []state.Link) (why string, err err
 	if p.history.confirmed {
 		check.Confirmed = p.history.newest.Name
 	}
-	switch t, err := check.In(p.view(ctx, path)); {
+	t, err := check.In(p.view(ctx, path))
+	if illegible, ok := errors.AsType[*illegibleError](err); ok {
+		p.log.Warn("an announcement of deletions cannot be understood, and may name anything", "key", illegible.key)
+		return illegible.Error(), nil
+	}
+	switch {
 	case err != nil || t == catalog.Trouble{}:
 		return "", err
 	case t.Gone:
@@ -42,7 +47,7 @@ func (p *Push) look(ctx context.Context, path []state.Link) (why string, err err
 // view is what the store shows of a path and of the newest snapshot.
 func (p *Push) view(ctx context.Context, path []state.Link) catalog.View {
 	return catalog.View{
-		Announced: func() (map[format.Name]bool, error) { return catalog.Announced(ctx, p.st, p.opts.Database) },
+		Announced: func() (map[format.Name]bool, error) { return p.announced(ctx) },
 		ConfirmedGone: func() (bool, error) {
 			gone, err := isGone(ctx, p.st, p.history.newest.Key.String(), p.history.newest.Object.Size)
 			if gone && err == nil {
@@ -52,6 +57,31 @@ func (p *Push) view(ctx context.Context, path []state.Link) catalog.View {
 		},
 		PathGone: func() (int, error) { return p.findGone(ctx, path) },
 	}
+}
+
+// An illegibleError says that an announcement of deletions, which may name the path, cannot be understood.
+type illegibleError struct{ key string }
+
+func (e *illegibleError) Error() string {
+	return fmt.Sprintf("what %s announces to be deleted cannot be understood", e.key)
+}
+
+// announced returns what is announced to be deleted. An announcement that cannot be understood may name anything that
+// was stored before it. So it is an error the first time; the full that is stored then, and what rests on that, is
+// nothing that it can name.
+func (p *Push) announced(ctx context.Context) (map[format.Name]bool, error) {
+	names, illegible, err := catalog.AnnouncedLegibly(ctx, p.st, p.opts.Database)
+	if err != nil {
+		return nil, err
+	}
+	before := p.illegible
+	p.illegible = illegible
+	for _, key := range illegible {
+		if !slices.Contains(before, key) {
+			return nil, &illegibleError{key}
+		}
+	}
+	return names, nil
 }
 
 // missNewest notes that the store has lost the newest snapshot, which is gone. It has not if somebody else has pushed a

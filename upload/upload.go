@@ -102,6 +102,8 @@ type Push struct {
 	history *history     // as it was when the push began
 	plan    plan         // another one after a look that troubles the one before
 
+	illegible []string // announcements that cannot be understood and were there before the full that is built on, or will be
+
 	stored format.Name // what this push has stored last
 	damage error       // a LostError or a DecayError, to be told once a snapshot is stored
 }
@@ -156,6 +158,9 @@ func Begin(ctx context.Context, st store.Store, opts Options) (*Push, error) {
 		if err := p.learn(ctx, h); err != nil {
 			return nil, err
 		}
+	}
+	if h.facts != nil {
+		p.illegible = h.facts.Illegible
 	}
 	p.history, p.plan, p.damage = h, newPlan(h, &p.opts, p.opts.Now()), h.damage
 	p.warnOfOthers()
