@@ -95,22 +95,34 @@ func (d *Database) covers(p *catalog.Proof, now time.Time) (format.Time, bool) {
 // Sample chooses snapshots to check which together need at most budget bytes to be read: first the newest of
 // each database, those of databases that were checked longest ago first; then, if there is budget left, the
 // others, those that were checked longest ago first. So whoever takes samples again and again comes to the newest
-// of all. Checks by clocks that are ahead of the time now do not count. It also returns how many databases need more
+// of all. Checks by clocks that are ahead of the time now do not count. What cannot be restored, because it rests on what
+// is gone or opens, which may be nil, says that it cannot be opened, has no check that could be recorded, and comes last:
+// it would stay first for ever. Sample also returns how many databases need more
 // than the budget, so that they will never be chosen.
-func Sample(databases []Database, budget int64, now time.Time) (chosen []catalog.Snapshot, tooLarge int) {
+func Sample(databases []Database, budget int64, now time.Time, opens func(catalog.Snapshot) bool) (chosen []catalog.Snapshot, tooLarge int) {
 	var newest, others []candidate
 	for i := range databases {
 		n, o := candidates(&databases[i], now)
 		newest, others = append(newest, n...), append(others, o...)
 	}
+	slices.SortFunc(newest, candidate.compare)
+	slices.SortFunc(others, candidate.compare)
 	left := budget
-	for _, all := range [][]candidate{newest, others} {
-		slices.SortFunc(all, candidate.compare)
-		for _, c := range all {
-			if c.cost <= left {
-				chosen = append(chosen, *c.snapshot)
-				left -= c.cost
-			}
+	var last []candidate
+	for _, c := range slices.Concat(newest, others) {
+		switch {
+		case c.cost > left:
+		case !c.whole || opens != nil && !opens(*c.snapshot):
+			last = append(last, c)
+		default:
+			chosen = append(chosen, *c.snapshot)
+			left -= c.cost
+		}
+	}
+	for _, c := range last {
+		if c.cost <= left {
+			chosen = append(chosen, *c.snapshot)
+			left -= c.cost
 		}
 	}
 	for _, c := range newest {
@@ -125,6 +137,7 @@ func Sample(databases []Database, budget int64, now time.Time) (chosen []catalog
 type candidate struct {
 	snapshot *catalog.Snapshot
 	cost     int64       // bytes that have to be read at most to restore it
+	whole    bool        // they are all there
 	checked  format.Time // when it was last; of the newest, up to when checks tell of the database; 0 is never
 }
 
@@ -146,9 +159,9 @@ func candidates(d *Database, now time.Time) (newest, others []candidate) {
 		switch {
 		case s.Kind == format.Unknown: // a later version may check it
 		case newest == nil:
-			newest = []candidate{{s, paths[i].Stored, covered}}
+			newest = []candidate{{s, paths[i].Stored, paths[i].State == catalog.Whole, covered}}
 		default:
-			others = append(others, candidate{s, paths[i].Stored, last[s.Name]})
+			others = append(others, candidate{s, paths[i].Stored, paths[i].State == catalog.Whole, last[s.Name]})
 		}
 	}
 	return newest, others

@@ -133,7 +133,7 @@ func TestSample(t *testing.T) {
 			i := slices.IndexFunc(databases, func(d survey.Database) bool { return d.Name == p.Database })
 			databases[i].Proofs = append(databases[i].Proofs, p)
 		}
-		chosen, tooLarge := survey.Sample(databases, x.budget, hour(1000).UTC())
+		chosen, tooLarge := survey.Sample(databases, x.budget, hour(1000).UTC(), nil)
 		var got []string
 		for _, s := range chosen {
 			got = append(got, fmt.Sprintf("%s%d", s.Database, s.Name.ID))
@@ -177,7 +177,7 @@ func TestSampleRotates(t *testing.T) {
 				push(&all[i], at)
 			}
 		}
-		chosen, tooLarge := survey.Sample(all, budget, hour(at).UTC())
+		chosen, tooLarge := survey.Sample(all, budget, hour(at).UTC(), nil)
 		if tooLarge > 0 {
 			t.Fatalf("night %d: %d are too large", night, tooLarge)
 		}
@@ -215,6 +215,40 @@ func TestSampleRotates(t *testing.T) {
 		if standing := catalog.Standing(d.Proofs); len(standing) != len(d.Snapshots) {
 			t.Errorf("%s: %d of %d snapshots were proved", d.Name, len(standing), len(d.Snapshots))
 		}
+	}
+}
+
+// TestSampleOfWhatFails samples beside what a drill fails at without recording anything: it must not take the budget from
+// the others night after night.
+func TestSampleOfWhatFails(t *testing.T) {
+	holed, locked, sound := survey.Database{Name: "holed"}, survey.Database{Name: "locked"}, survey.Database{Name: "sound"}
+	for i := range 50 {
+		holed.Snapshots = append(holed.Snapshots, snap("holed", 100+i, 1000+float64(i), 100, 9999))
+		locked.Snapshots = append(locked.Snapshots, snap("locked", 100+i, 1000+float64(i), 100, 0))
+	}
+	for i := range 20 {
+		sound.Snapshots = append(sound.Snapshots, snap("sound", 1+i, float64(i), 100, 0))
+	}
+	opens := func(s catalog.Snapshot) bool { return s.Database != "locked" }
+	checked, failed := map[format.Name]bool{}, 0
+	for night := range 4 {
+		at := 2000 + 24*float64(night)
+		chosen, _ := survey.Sample([]survey.Database{holed, locked, sound}, 1000, hour(at).UTC(), opens)
+		for _, s := range chosen {
+			if s.Database != "sound" {
+				failed++
+				continue
+			}
+			checked[s.Name] = true
+			sound.Proofs = append(sound.Proofs, proof(s, at, catalog.LevelQuick, catalog.Sound))
+		}
+	}
+	if len(checked) != 20 {
+		t.Errorf("in four nights %d of 20 snapshots that could be restored were checked", len(checked))
+	}
+	chosen, _ := survey.Sample([]survey.Database{holed, locked, sound}, 3000, hour(3000).UTC(), opens)
+	if len(chosen) != 30 || chosen[0].Database != "sound" || chosen[20].Database == "sound" || failed > 0 {
+		t.Errorf("%d are chosen, the first of %s and the 21st of %s, and %d failed before", len(chosen), chosen[0].Database, chosen[20].Database, failed)
 	}
 }
 

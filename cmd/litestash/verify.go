@@ -17,6 +17,7 @@ import (
 	"github.com/litestash/litestash/internal/progress"
 	"github.com/litestash/litestash/internal/ui"
 	"github.com/litestash/litestash/restore"
+	"github.com/litestash/litestash/seal"
 	"github.com/litestash/litestash/survey"
 )
 
@@ -180,7 +181,7 @@ func (v *verification) sample(ctx context.Context, name string, budget int64) er
 	if len(newest) == 0 && len(lost) == 0 {
 		return errNoDatabases
 	}
-	chosen, tooLarge := survey.Sample(databases, budget, time.Now())
+	chosen, tooLarge := survey.Sample(databases, budget, time.Now(), func(s catalog.Snapshot) bool { return v.opens(ctx, s) })
 	if tooLarge > 0 {
 		v.p.ui.Warn("%s will never be in a sample of %s: it takes more to restore", counted(tooLarge, "database"), human.Bytes(budget))
 	}
@@ -188,6 +189,16 @@ func (v *verification) sample(ctx context.Context, name string, budget int64) er
 		return usagef("--sample: each snapshot takes more to restore than %s", human.Bytes(budget))
 	}
 	return v.each(ctx, chosen, lost)
+}
+
+// opens reports whether there is an identity for a snapshot, as far as its own object tells. What else may be wrong
+// with it a drill finds.
+func (v *verification) opens(ctx context.Context, s catalog.Snapshot) bool {
+	if !s.Encrypted {
+		return true
+	}
+	_, err := catalog.ReadTail(ctx, v.st, s, v.opts.Identities)
+	return !errors.As(err, new(*seal.LockedError))
 }
 
 // sampleBudget reads how much a sample may read; 0 is that none is asked for.
