@@ -120,6 +120,9 @@ func (k *keyring) unlock() (string, error) {
 // recipients returns for whom to encrypt; nil for nobody.
 func (k *keyring) recipients(c *cli.Context) (*seal.Recipients, error) {
 	var all []seal.Recipient
+	if err := notEmpty(c); err != nil {
+		return nil, err
+	}
 	for _, s := range c.StringSlice("recipient") {
 		r, err := seal.ParseRecipient(s)
 		if err != nil {
@@ -170,6 +173,26 @@ func (k *keyring) recipients(c *cli.Context) (*seal.Recipients, error) {
 		return nil, &keyError{fmt.Errorf("recipients: %w", err)}
 	}
 	return rs, nil
+}
+
+// notEmpty refuses what should say for whom to encrypt and is empty, as by a variable that is not set: that would store
+// for all to read what should not be.
+func notEmpty(c *cli.Context) error {
+	const lacks = "unset it to store snapshots as they are"
+	switch {
+	case c.Bool("plaintext"):
+		return nil
+	case slices.Contains(c.StringSlice("recipient"), ""):
+		return usagef("--recipient is empty: name a public key")
+	case slices.Contains(c.StringSlice("recipients-file"), ""):
+		return usagef("--recipients-file or LITESTASH_RECIPIENTS_FILE is empty: name a file, or %s", lacks)
+	}
+	for _, by := range [][2]string{{"passphrase-file", "LITESTASH_PASSPHRASE_FILE"}, {"passphrase-command", "LITESTASH_PASSPHRASE_COMMAND"}} {
+		if c.IsSet(by[0]) && c.String(by[0]) == "" {
+			return usagef("--%s or %s is empty: say where the passphrase is, or %s", by[0], by[1], lacks)
+		}
+	}
+	return nil
 }
 
 // A keyError says that what should be keys cannot be used.
