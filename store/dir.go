@@ -92,10 +92,8 @@ func (d *Dir) create(ctx context.Context, key string, body io.Reader) (_ Object,
 	if _, err := os.Lstat(d.path(key)); err == nil {
 		return Object{}, fs.ErrExist // before reading the body; link decides in the end
 	}
-	var sweepErr error
-	d.sweep.Do(func() { sweepErr = tempfile.Sweep(d.temp(), "") })
-	if sweepErr != nil {
-		return Object{}, sweepErr
+	if err := d.sweepOnce(); err != nil {
+		return Object{}, err
 	}
 
 	f, err := createTemp(d.temp())
@@ -125,6 +123,12 @@ func (d *Dir) create(ctx context.Context, key string, body io.Reader) (_ Object,
 		return Object{}, err
 	}
 	return object(key, info), nil
+}
+
+// sweepOnce removes what processes that were killed have left, the first time.
+func (d *Dir) sweepOnce() (err error) {
+	d.sweep.Do(func() { err = tempfile.Sweep(d.temp(), "") })
+	return err
 }
 
 // place gives the file temp the name that key stands for, durably.
@@ -316,19 +320,31 @@ func (d *Dir) Skew(ctx context.Context) (time.Duration, error) {
 	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
 		dir = filepath.Dir(dir)
 	}
-	before := time.Now()
-	f, err := tempfile.Unlinked(dir)
+	skew, err := skewIn(dir)
+	if errors.Is(err, syscall.ENOSPC) && d.sweepOnce() == nil {
+		skew, err = skewIn(dir) // what was left may be all that was in the way
+	}
 	if errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS) {
 		return 0, nil
 	}
 	if err != nil {
 		return 0, fmt.Errorf("ask %s for the time: %w", dir, explain(err))
 	}
+	return skew, nil
+}
+
+// skewIn compares this host's clock with the time that a new file in dir gets.
+func skewIn(dir string) (time.Duration, error) {
+	before := time.Now()
+	f, err := tempfile.Unlinked(dir)
+	if err != nil {
+		return 0, err
+	}
 	// The time is the server's only once data has been sent there.
 	_, werr := f.WriteString("clock\n")
 	info, serr := f.Stat()
 	if err := errors.Join(werr, serr, f.Close()); err != nil {
-		return 0, fmt.Errorf("ask %s for the time: %w", dir, explain(err))
+		return 0, err
 	}
 	now := before.Add(time.Since(before) / 2)
 	return info.ModTime().Sub(now), nil

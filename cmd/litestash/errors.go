@@ -221,7 +221,7 @@ var reasons = []reason{
 	{is(store.ErrChanged), exitDamaged, "it was replaced while it was read, and no name is used twice: find out who else writes to the store; see docs/incident.md"},
 
 	// The disks of this host.
-	{anyOf(is(syscall.ENOSPC), is(syscall.EDQUOT)), exitFailed, "make room on that disk, or use another; if it is the one for temporary files, --temp-dir names another"},
+	{anyOf(is(syscall.ENOSPC), is(syscall.EDQUOT)), exitFailed, "make room on that disk, or use another; if it is the one for temporary files, --temp-dir names another; if it is the store's, see docs/incident.md"},
 	{as[*snapshot.SpoiltError], exitFailed, "the disk for temporary files, or the memory, of this host loses data: look at it, and name another disk with --temp-dir"},
 	{is(syscall.ENOTDIR), exitFailed, "choose another path: something in this one is a file"},
 	{is(syscall.EROFS), exitFailed, "the disk is read-only: choose a path on another"},
