@@ -169,7 +169,8 @@ func parseCheck(key string) (p Proof, rest string, ok bool) {
 // Standing returns what is known of each snapshot that proofs, in the order in which they are listed,
 // are about: the newest of its proofs. But damage that SQLite found stands until a check that looks as deep
 // does not find it, as a quick check does not tell of indexes that a full one found damaged; worse is only
-// that by now the objects are damaged as well.
+// that by now the objects are damaged as well. What a check asked is not in its key: that something was unmet
+// goes with the next one, whatever that asked.
 func Standing(proofs []Proof) map[format.Name]Proof {
 	all, inside := map[format.Name]Proof{}, map[format.Name]Proof{}
 	for _, p := range proofs {
