@@ -76,3 +76,26 @@ func TestPathsOfOneTime(t *testing.T) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
 	}
 }
+
+// TestPathsOfOneID lists several objects under the id of what another builds on.
+func TestPathsOfOneID(t *testing.T) {
+	const full, delta = ".full.db.zst", ".delta.zst"
+	base, child := listedAt(t, 1001, 1, 0, full), listedAt(t, 1005, 2, 1, delta)
+	early, late := listedAt(t, 1000, 1, 9, delta), listedAt(t, 1002, 1, 9, delta) // on what is not there
+	again, after := listedAt(t, 1003, 1, 0, full), listedAt(t, 1006, 1, 0, full)
+	for _, c := range []struct {
+		what string
+		all  []catalog.Snapshot
+		want catalog.Path // of the child
+	}{
+		{"broken ones beside a whole one", []catalog.Snapshot{early, base, late, child}, catalog.Path{Parent: 1, Objects: 2, Stored: 6}},
+		{"two whole ones", []catalog.Snapshot{base, late, again, child}, catalog.Path{Parent: 0, Objects: 2, Stored: 6}},
+		{"a whole one that is later than the child", []catalog.Snapshot{late, child, after}, catalog.Path{Parent: 0, Objects: 2, Stored: 6, State: catalog.Broken, Missing: 9}},
+		{"one of the same name", []catalog.Snapshot{base, listedAt(t, 1001, 1, 9, delta), child}, catalog.Path{Parent: 0, Objects: 2, Stored: 6}},
+	} {
+		at := slices.Index(c.all, child)
+		if got := catalog.Paths(c.all)[at]; got != c.want {
+			t.Errorf("%s: got %+v, want %+v", c.what, got, c.want)
+		}
+	}
+}

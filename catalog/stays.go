@@ -34,29 +34,35 @@ func Stays(ctx context.Context, st store.Store, database string, names ...format
 
 // StaysIn is [Stays] for what was read of a store: what was announced, and then all snapshots, in the order of time.
 func StaysIn(all []Snapshot, announced map[format.Name]bool, names ...format.Name) map[format.Name]Trouble {
-	paths, troubled := Paths(all), map[format.Name]Trouble{}
+	paths, going, troubled := Paths(all), goingBelow(all, announced), map[format.Name]Trouble{}
 	for _, n := range names {
-		if t := troubleOf(n, all, paths, announced); t != (Trouble{}) {
-			troubled[n] = t
+		at, found := slices.BinarySearchFunc(all, n, func(s Snapshot, n format.Name) int { return s.Name.Compare(n) })
+		switch {
+		case !found:
+			troubled[n] = Trouble{n, true}
+		case going[at] >= 0:
+			troubled[n] = Trouble{all[going[at]].Name, false}
+		case paths[at].State == Broken:
+			troubled[n] = Trouble{format.Name{ID: paths[at].Missing}, true}
 		}
 	}
 	return troubled
 }
 
-func troubleOf(name format.Name, all []Snapshot, paths []Path, announced map[format.Name]bool) Trouble {
-	at, found := slices.BinarySearchFunc(all, name, func(s Snapshot, n format.Name) int { return s.Name.Compare(n) })
-	if !found {
-		return Trouble{name, true}
-	}
-	for i := at; i >= 0; i = paths[i].Parent {
-		if announced[all[i].Name] {
-			return Trouble{all[i].Name, false}
+// goingBelow returns for each of all the index of one that is announced, itself or any that it may rest on; -1 if there
+// is none.
+func goingBelow(all []Snapshot, announced map[format.Name]bool) []int {
+	parents, going := NewParents(all), make([]int, len(all))
+	for i, s := range all { // a parent comes before its children
+		going[i] = -1
+		for p := range parents.Of(i) {
+			going[i] = max(going[i], going[p])
+		}
+		if announced[s.Name] {
+			going[i] = i
 		}
 	}
-	if p := paths[at]; p.State == Broken {
-		return Trouble{format.Name{ID: p.Missing}, true}
-	}
-	return Trouble{}
+	return going
 }
 
 // A PathCheck finds out what [Stays] does about a path that is known, by fewer and smaller requests: for whoever pushes

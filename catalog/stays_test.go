@@ -19,6 +19,7 @@ func TestStaysIn(t *testing.T) {
 	three := listedAt(t, 1002, 3, 2, delta)
 	beside := listedAt(t, 1003, 4, 1, delta)
 	later := listedAt(t, 1004, 5, 4, unknown)
+	again := listedAt(t, 1001, 1, 0, full) // under the id of the first
 	all := []catalog.Snapshot{one, two, three, beside, later}
 	of := func(s catalog.Snapshot, gone bool) catalog.Trouble {
 		return catalog.Trouble{Snapshot: s.Name, Gone: gone}
@@ -39,6 +40,9 @@ func TestStaysIn(t *testing.T) {
 		{"one is announced and what it rests on is gone", all[1:3], map[format.Name]bool{three.Name: true}, map[format.Name]catalog.Trouble{
 			one.Name: of(one, true), two.Name: {Snapshot: format.Name{ID: 1}, Gone: true}, three.Name: of(three, false),
 			beside.Name: of(beside, true), later.Name: of(later, true),
+		}},
+		{"one of two of an id is announced", slices.Insert(slices.Clone(all), 1, again), map[format.Name]bool{one.Name: true}, map[format.Name]catalog.Trouble{
+			one.Name: of(one, false), two.Name: of(one, false), three.Name: of(one, false), beside.Name: of(one, false), later.Name: of(one, false),
 		}},
 		{"what is announced is gone", without(all, 4), map[format.Name]bool{later.Name: true}, map[format.Name]catalog.Trouble{later.Name: of(later, true)}},
 	} {

@@ -39,31 +39,30 @@ func (e *HeldError) Error() string { return fmt.Sprintf("the snapshot %v is held
 
 // needed returns what those of all rest on that keep says, themselves included, each with one that
 // rests on it. all is in the order of time. It is more cautious than [catalog.Paths], since what is deleted does not
-// come back: a parent is kept whatever its time, and a snapshot of an unknown kind that names none may rest on
-// anything before it.
+// come back: all that may be a parent is kept, whatever its time, and a snapshot of an unknown kind that names none may
+// rest on anything before it.
 func needed(all []catalog.Snapshot, keep func(catalog.Snapshot) bool) map[format.Name]catalog.Snapshot {
-	byID := make(map[format.ID]catalog.Snapshot, len(all))
-	for _, s := range all {
-		byID[s.Name.ID] = s
-	}
-	need := map[format.Name]catalog.Snapshot{}
+	parents := catalog.NewParents(all)
+	need, seen := map[format.Name]catalog.Snapshot{}, make([]bool, len(all))
 	var greedy catalog.Snapshot // the latest that may rest on anything
-	for _, kept := range all {
-		if !keep(kept) {
-			continue
+	var todo []int
+	for i, kept := range all {
+		if keep(kept) {
+			todo = append(todo, i)
 		}
-		for s, ok := kept, true; ok; {
+		for len(todo) > 0 {
+			i := todo[len(todo)-1]
+			todo = todo[:len(todo)-1]
+			if seen[i] {
+				continue
+			}
+			seen[i] = true
+			s := all[i]
 			need[s.Name] = kept
 			if s.Kind == format.Unknown && !s.HasParent && s.Name.Compare(greedy.Name) > 0 {
 				greedy = s
 			}
-			if !s.HasParent {
-				break
-			}
-			if s, ok = byID[s.Parent]; ok {
-				_, seen := need[s.Name] // and so is what it rests on
-				ok = !seen
-			}
+			todo = slices.AppendSeq(todo, parents.Named(i))
 		}
 	}
 	for _, s := range all {
@@ -100,16 +99,17 @@ func (s *Survey) Deletable(insist Names) [][]catalog.Snapshot {
 		return !s.announced[o.Name] || s.held[o.Name] || spared[o.Name] && !insist[o.Name]
 	})
 	var rounds [][]catalog.Snapshot // by the length of the path
-	byID := make(map[format.ID]int, len(s.Snapshots))
+	parents, lengths := catalog.NewParents(s.Snapshots), make([]int, len(s.Snapshots))
 	longest := 0
-	for _, o := range s.Snapshots {
+	for i, o := range s.Snapshots {
 		length := 0
-		if p, ok := byID[o.Parent]; o.HasParent && ok { // a parent comes before its children
-			length = p + 1
-		} else if o.Kind == format.Unknown {
+		for p := range parents.Of(i) { // a parent comes before its children
+			length = max(length, lengths[p]+1)
+		}
+		if length == 0 && o.Kind == format.Unknown {
 			length = longest + 1 // it may rest on anything before it
 		}
-		byID[o.Name.ID] = length
+		lengths[i] = length
 		longest = max(longest, length)
 		if _, ok := need[o.Name]; !s.announced[o.Name] || ok {
 			continue

@@ -3,7 +3,9 @@ package retention_test
 import (
 	"maps"
 	"slices"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/litestash/litestash/catalog"
 	"github.com/litestash/litestash/format"
@@ -77,5 +79,71 @@ func TestSparedBeyondDoubt(t *testing.T) {
 	s = retention.NewSurvey("app.db", all, announced, nil, []catalog.Proof{damaged, proved})
 	if got := slices.Concat(s.Deletable(nil)...); len(got) != 1 || got[0].Name != at(1) {
 		t.Errorf("%v would be deleted, want the first", got)
+	}
+}
+
+// TestRepeatedIDs plans beside forgeries under the id of a snapshot that others rest on: a listing cannot tell which is
+// meant, so that all of them stay as long as what rests on one of them does.
+func TestRepeatedIDs(t *testing.T) {
+	at := func(i int) format.Name { return format.Name{Time: format.Time(10 * i), ID: format.ID(i)} }
+	later := func(i int) format.Name { return format.Name{Time: at(i).Time + 1, ID: at(i).ID} }
+	sooner := func(i int) format.Name { return format.Name{Time: at(i).Time - 1, ID: at(i).ID} }
+	listed := func(n format.Name, suffix string) catalog.Snapshot {
+		k, ok := format.ParseKey("app.db/" + n.String() + "." + suffix)
+		if !ok {
+			t.Fatal(suffix)
+		}
+		return catalog.Snapshot{Key: k}
+	}
+	const full = "full.db.zst"
+	on := func(i int) string { return "on-" + at(i).ID.String() + ".delta.zst" }
+	chain := []catalog.Snapshot{listed(at(1), full), listed(at(2), on(1)), listed(at(3), on(2)), listed(at(5), full)}
+	for _, c := range []struct {
+		what   string
+		forged catalog.Snapshot
+		proofs []catalog.Proof
+	}{
+		{"later", listed(later(2), full), nil},
+		{"earlier", listed(sooner(2), full), nil},
+		{"of what all rest on", listed(later(1), full), nil},
+		{"on itself", listed(later(2), on(2)), nil},
+		{"on what is not there", listed(later(2), on(9)), nil},
+		{"of the same name", listed(at(2), on(9)), nil},
+		{"of the same name as the one that is kept", listed(at(3), on(9)), nil},
+		{"of the same name, and read", listed(at(3), on(9)), []catalog.Proof{
+			{Database: "app.db", Snapshot: at(3), Check: at(8), Level: catalog.LevelPages, Outcome: catalog.Damaged},
+		}},
+	} {
+		all := append(slices.Clone(chain), c.forged)
+		slices.SortFunc(all, func(a, b catalog.Snapshot) int { return strings.Compare(a.Key.String(), b.Key.String()) })
+		held := []catalog.Hold{{Database: "app.db", Snapshot: at(3)}}
+		s := retention.NewSurvey("app.db", all, nil, held, c.proofs)
+		for _, v := range (retention.Policy{Last: 1}).Plan(s, time.Now()) {
+			if v.Goes() {
+				t.Errorf("%s: a policy lets %v go, on which a held one rests", c.what, v.Snapshot.Key)
+			}
+		}
+		s = retention.NewSurvey("app.db", all, nil, nil, c.proofs)
+		plan := (retention.Policy{Last: 2}).Plan(s, time.Now())
+		for _, v := range plan {
+			if v.Goes() && v.Snapshot.Key != c.forged.Key {
+				t.Errorf("%s: a policy lets %v go: %+v", c.what, v.Snapshot.Key, plan)
+			}
+		}
+		everything := retention.Names{}
+		for _, o := range all {
+			everything[o.Name] = o.Name != at(3)
+		}
+		for _, n := range s.Announceable(everything) {
+			if n != at(5) {
+				t.Errorf("%s: %v may be announced", c.what, n)
+			}
+		}
+		s = retention.NewSurvey("app.db", all, []catalog.Announcement{{Names: slices.Collect(maps.Keys(everything))}}, held, c.proofs)
+		for _, o := range slices.Concat(s.Deletable(everything)...) {
+			if o.Name != at(5) {
+				t.Errorf("%s: %v would be deleted", c.what, o.Name)
+			}
+		}
 	}
 }

@@ -225,15 +225,20 @@ func spell(d time.Duration) string {
 	return b.String()
 }
 
-// keepBases keeps what those that are kept rest on.
+// keepBases keeps what those that are kept rest on, and what has the name of one of them: whoever deletes goes by names.
 func (s *Survey) keepBases(plan []Verdict) {
 	kept := make(Names, len(plan))
 	for _, v := range plan {
-		kept[v.Snapshot.Name] = !v.Goes()
+		kept[v.Snapshot.Name] = kept[v.Snapshot.Name] || !v.Goes()
 	}
 	need := needed(s.Snapshots, func(snap catalog.Snapshot) bool { return kept[snap.Name] })
 	for i := range plan {
-		if on, ok := need[plan[i].Snapshot.Name]; ok && plan[i].Goes() {
+		on, ok := need[plan[i].Snapshot.Name]
+		switch {
+		case !ok || !plan[i].Goes():
+		case on.Name == plan[i].Snapshot.Name:
+			plan[i].keep("of the same name as one that is kept")
+		default:
 			plan[i].keep(fmt.Sprintf("base of %v", on.Name))
 		}
 	}

@@ -101,19 +101,23 @@ const (
 // grades grades every snapshot. That it is announced itself does not matter.
 func (s *Survey) grades() []grade {
 	grades := make([]grade, len(s.Snapshots))
-	paths := catalog.Paths(s.Snapshots)
-	flaws := make([]flaw, len(paths))
+	parents := catalog.NewParents(s.Snapshots)
+	flaws := make([]flaw, len(s.Snapshots))
 	for i, snap := range s.Snapshots { // a parent comes before its children
 		standing := s.Standing[snap.Name]
 		below := flaw{broken: snap.HasParent}
-		if parent := paths[i].Parent; parent >= 0 {
-			below = flaws[parent]
+		for parent := range parents.Of(i) {
+			below = below.or(flaws[parent])
 		}
 		if snap.Kind == format.Unknown { // it may do without what is gone, and so may what rests on it
 			below.broken = false
 		}
 		switch {
-		case below.broken || standing.Outcome == catalog.Damaged || snap.Kind == format.Unknown:
+		case below.broken || snap.Kind == format.Unknown:
+		case standing.Outcome == catalog.Damaged:
+			if s.hasNamesake(i) { // which may be the damaged one
+				grades[i] = doubtful
+			}
 		case below.damaged && !(standing.Outcome.Good() && standing.Check.Time > below.found):
 			grades[i] = doubtful
 		case below.doomed:
@@ -126,11 +130,22 @@ func (s *Survey) grades() []grade {
 	return grades
 }
 
+// hasNamesake reports whether another object has the name of the i-th snapshot, which only a forgery does.
+func (s *Survey) hasNamesake(i int) bool {
+	is := func(j int) bool { return j >= 0 && j < len(s.Snapshots) && s.Snapshots[j].Name == s.Snapshots[i].Name }
+	return is(i-1) || is(i+1)
+}
+
 // A flaw is what speaks against a snapshot, or anything that it rests on.
 type flaw struct {
 	broken, doomed, damaged bool // broken is without what it rests on
 
 	found format.Time // when damage was last
+}
+
+// or returns the flaws of what may rest on what has those of f or of o: it is whole if one of them is.
+func (f flaw) or(o flaw) flaw {
+	return flaw{f.broken && o.broken, f.doomed || o.doomed, f.damaged || o.damaged, max(f.found, o.found)}
 }
 
 // with returns the flaws of a snapshot that rests on what has those of f.
