@@ -122,34 +122,79 @@ func hashVersion(ctx context.Context, st store.Versioner, v store.Version) (sum 
 	return [sha256.Size]byte(h.Sum(nil)), nil
 }
 
-// uncover makes ordinary reads see a snapshot as it was created. What lies above it is deleted for good, but
-// for what is locked: then a copy is put on top.
+// ErrCovered says that something new lies on top of a snapshot whenever that is cleared.
+var ErrCovered = errors.New("others put something on top of it again and again")
+
+// mostCopies is how many copies are put on top of a snapshot before it is given up.
+const mostCopies = 10
+
+// uncover makes ordinary reads see a snapshot as it was created, and returns when it has looked that they do. What lies
+// above it is deleted for good, but for what is locked: then a copy is put on top.
 func uncover(ctx context.Context, st store.Versioner, c Covered) error {
-	locked := false
-	for v, err := range st.Versions(ctx, store.Query{Prefix: c.First.Key, Shallow: true}) {
+	for copies := 0; copies <= mostCopies; {
+		newest, above, err := lookAbove(ctx, st, c.First)
 		if err != nil {
 			return err
 		}
-		if v.Key != c.First.Key {
+		if newest.ID == c.First.ID && len(above) == 0 {
+			return nil
+		}
+		if copies > 0 {
+			if same, err := sameContent(ctx, st, c.First, newest); same || err != nil {
+				return err
+			}
+		}
+		locked, err := deleteVersions(ctx, st, above)
+		if err != nil {
+			return err
+		}
+		if !locked {
+			continue
+		}
+		if _, err := st.CopyVersion(ctx, c.First); err != nil {
+			return err
+		}
+		copies++
+	}
+	return ErrCovered
+}
+
+// mostAbove is how many versions are looked at before they are deleted: who overwrites can do so without end.
+const mostAbove = 10_000
+
+// lookAbove returns the version of a key that ordinary reads see or do not see, and the newest of those that are not the
+// first. It reads the listing to its end, or to that of mostAbove, before anything is deleted: a server that is asked for
+// the page after a version which is gone may say that there is none.
+func lookAbove(ctx context.Context, st store.Versioner, first store.Version) (newest store.Version, above []store.Version, err error) {
+	for v, err := range st.Versions(ctx, store.Query{Prefix: first.Key, Shallow: true}) {
+		if err != nil {
+			return newest, nil, err
+		}
+		if v.Key != first.Key || len(above) == mostAbove {
 			break
 		}
-		if v.ID == c.First.ID {
-			continue
+		if v.Newest {
+			newest = v
 		}
+		if v.ID != first.ID {
+			above = append(above, v)
+		}
+	}
+	return newest, above, nil
+}
+
+// deleteVersions deletes versions for good, and reports whether any is locked, which stays.
+func deleteVersions(ctx context.Context, st store.Versioner, all []store.Version) (locked bool, err error) {
+	for _, v := range all {
 		err := st.DeleteVersion(ctx, v)
-		if errors.As(err, new(*store.LockedError)) {
+		switch {
+		case errors.As(err, new(*store.LockedError)):
 			locked = true
-			continue
-		}
-		if err != nil {
-			return err
+		case err != nil:
+			return locked, err
 		}
 	}
-	if !locked {
-		return nil
-	}
-	_, err := st.CopyVersion(ctx, c.First)
-	return err
+	return locked, nil
 }
 
 // uncoverers is how many snapshots are brought back at once.

@@ -147,6 +147,47 @@ func TestRecoverFaults(t *testing.T) {
 	})
 }
 
+// TestRecoverManyVersions brings back what more versions lie on than a page of a listing holds, some of them locked or not.
+func TestRecoverManyVersions(t *testing.T) {
+	for _, locked := range []int{0, 1, 7} {
+		r := newVersionRig(t)
+		r.page = 3
+		for key := range r.created {
+			for i := range 10 {
+				r.put(key, fmt.Appendf(nil, "forged %d", i), i == 5)
+				r.locked[r.keys[key][0].ID] = locked > 0 && i%locked == 0 && i != 5
+			}
+		}
+		found := 0
+		err := retention.Recover(t.Context(), r, "app.db", retention.RecoverOptions{}, func(retention.Covered) { found++ })
+		if seen := r.seen(); err != nil || found != len(r.created) || !maps.Equal(seen, r.created) {
+			t.Errorf("locked %d: %d are said to be brought back, %v, and there is %q", locked, found, err, seen)
+		}
+	}
+}
+
+// An overwriter puts a forgery on top of every copy.
+type overwriter struct{ *versionRig }
+
+func (o overwriter) CopyVersion(ctx context.Context, v store.Version) (store.Object, error) {
+	obj, err := o.versionRig.CopyVersion(ctx, v)
+	o.put(v.Key, []byte("forged"), false)
+	return obj, err
+}
+
+// TestRecoverBesideThief recovers while somebody overwrites what comes back: nothing is said to be back that is not.
+func TestRecoverBesideThief(t *testing.T) {
+	r := newVersionRig(t)
+	err := retention.Recover(t.Context(), overwriter{r}, "app.db", retention.RecoverOptions{}, func(c retention.Covered) {
+		if seen := r.seen(); seen[c.First.Key] != r.created[c.First.Key] {
+			t.Errorf("%s is said to be back, and holds %q", c.First.Key, seen[c.First.Key])
+		}
+	})
+	if !errors.Is(err, retention.ErrCovered) {
+		t.Errorf("it ends with %v", err)
+	}
+}
+
 // TestRecoverSince brings back what was covered from some time on. A dry run says the same and changes nothing.
 func TestRecoverSince(t *testing.T) {
 	for _, c := range []struct {

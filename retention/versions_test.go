@@ -18,12 +18,14 @@ import (
 )
 
 // A versions is a store in memory that keeps versions, as buckets with versioning do: a deletion puts a marker on top.
-// Some may be locked.
+// Some may be locked. It lists pages, each of which begins after the last version of the one before: if that has been
+// deleted there is none, as with Versity Gateway.
 type versions struct {
 	mu     sync.Mutex
 	keys   map[string][]version // the newest first
 	last   int
 	locked map[string]bool // by id
+	page   int             // 0 is all
 }
 
 type version struct {
@@ -133,6 +135,9 @@ func (s *versions) Versions(ctx context.Context, q store.Query) iter.Seq2[store.
 				continue
 			}
 			for i, v := range keys[key] {
+				if s.page > 0 && i > 0 && i%s.page == 0 && s.isGone(keys[key][i-1].Version) {
+					return
+				}
 				v.Newest = i == 0
 				if err := ctx.Err(); err != nil {
 					yield(store.Version{}, err)
@@ -147,6 +152,12 @@ func (s *versions) Versions(ctx context.Context, q store.Query) iter.Seq2[store.
 			yield(store.Version{}, err)
 		}
 	}
+}
+
+func (s *versions) isGone(v store.Version) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.find(v) < 0
 }
 
 // find returns where a version is, or -1.
