@@ -98,6 +98,14 @@ func readAnnouncement(ctx context.Context, st store.Store, o store.Object) (Anno
 	return a, nil
 }
 
+// Withdraw removes an announcement, if it is still there.
+func Withdraw(ctx context.Context, st store.Store, a Announcement) error {
+	if err := st.Delete(ctx, a.Object.Key); err != nil {
+		return fmt.Errorf("withdraw %s: %w", a.Object.Key, err)
+	}
+	return nil
+}
+
 // Announced returns the snapshots of a database that are announced to be deleted.
 func Announced(ctx context.Context, st store.Store, database string) (map[format.Name]bool, error) {
 	all, err := Announcements(ctx, st, database)

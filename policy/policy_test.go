@@ -88,7 +88,7 @@ func TestKeys(t *testing.T) {
 		}), []Role{Prune}, []Role{Prune}},
 		{"announcements", stored(t, func(st store.Store) error {
 			return catalog.Announce(t.Context(), st, database, catalog.NewName(), []format.Name{n})
-		}), []Role{Prune}, []Role{Prune}},
+		}), []Role{Prune}, []Role{Prune, Recover}},
 		// Pushes are allowed whatever ends as a snapshot does, and so that is denied to them where holds are.
 		{"what looks like a snapshot among holds", []string{catalog.HoldPrefix + format.FullKey(database, n).String()}, []Role{Prune, Recover}, []Role{Prune, Recover}},
 		{"another object", []string{"index.html"}, nil, []Role{Prune}},

@@ -194,8 +194,8 @@ func (s *Survey) tidy(ctx context.Context, st store.Store, gone Names, opts Opti
 		}
 	}
 	for _, a := range done {
-		if err := st.Delete(ctx, a.Object.Key); err != nil {
-			return fmt.Errorf("withdraw %s: %w", a.Object.Key, err)
+		if err := catalog.Withdraw(ctx, st, a); err != nil {
+			return err
 		}
 	}
 	return nil

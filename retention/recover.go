@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -208,21 +210,61 @@ type RecoverOptions struct {
 
 // Recover brings back the covered snapshots of a database, or of all if that is empty. It calls found for each that is
 // uncovered, or in a dry run would be, one at a time. What it does not come to, the next Recover will.
+//
+// What announces the deletion of any of them is withdrawn first, since the next deletion would finish it. So none may run
+// meanwhile: it would delete what nobody is warned of any more.
 func Recover(ctx context.Context, st store.Versioner, database string, opts RecoverOptions, found func(Covered)) error {
+	lost := map[string][]Covered{} // by database
+	for c, err := range listCovered(ctx, st, database) {
+		if err != nil {
+			return err
+		}
+		switch {
+		case c.Since.Before(opts.Since):
+		case opts.DryRun:
+			found(c)
+		default:
+			lost[c.Database] = append(lost[c.Database], c)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(lost)) {
+		if err := withdraw(ctx, st, name, lost[name]); err != nil {
+			return err
+		}
+		if err := uncoverAll(ctx, st, lost[name], found); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// withdraw removes the announcements that name a snapshot which is to come back.
+func withdraw(ctx context.Context, st store.Store, database string, lost []Covered) error {
+	all, err := catalog.Announcements(ctx, st, database)
+	if err != nil {
+		return err
+	}
+	back := Names{}
+	for _, c := range lost {
+		back[c.Name] = true
+	}
+	for _, a := range all {
+		if !slices.ContainsFunc(a.Names, func(n format.Name) bool { return back[n] }) {
+			continue
+		}
+		if err := catalog.Withdraw(ctx, st, a); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// uncoverAll uncovers snapshots side by side.
+func uncoverAll(ctx context.Context, st store.Versioner, lost []Covered, found func(Covered)) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(uncoverers)
 	var mu sync.Mutex
-	for c, err := range listCovered(ctx, st, database) {
-		if err != nil {
-			return errors.Join(err, g.Wait())
-		}
-		if c.Since.Before(opts.Since) {
-			continue
-		}
-		if opts.DryRun {
-			found(c)
-			continue
-		}
+	for _, c := range lost {
 		g.Go(func() error {
 			if err := uncover(ctx, st, c); err != nil {
 				return fmt.Errorf("bring %v back: %w", c.Key, err)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -44,6 +45,17 @@ func newVersionRig(t *testing.T) *versionRig {
 			case 'l':
 				r.locked[r.keys[key][0].ID] = true
 			}
+		}
+	}
+	covered := slices.Sorted(maps.Keys(r.created))[1:]
+	for i := range covered { // each with the next, by an announcement that was not withdrawn
+		var names []format.Name
+		for _, key := range covered[i:min(i+2, len(covered))] {
+			k, _ := format.ParseKey(key)
+			names = append(names, k.Name)
+		}
+		if err := catalog.Announce(t.Context(), r, "app.db", catalog.NewName(), names); err != nil {
+			t.Fatal(err)
 		}
 	}
 	r.create(format.FullKey("app.db/other", format.Name{Time: 1, ID: format.NewID(lineage)}).String(), "of another")
@@ -121,9 +133,16 @@ func TestRecoverFaults(t *testing.T) {
 		if done && !maps.Equal(seen, r.created) {
 			t.Errorf("%s: success is claimed, and there is %q, want %q", when, seen, r.created)
 		}
+		announced, err := catalog.Announced(t.Context(), r, "app.db")
+		if err != nil {
+			t.Fatal(err)
+		}
 		for key := range said {
 			if seen[key] != r.created[key] {
 				t.Errorf("%s: %s is said to be brought back, and holds %q", when, key, seen[key])
+			}
+			if k, _ := format.ParseKey(key); announced[k.Name] {
+				t.Errorf("%s: %s is said to be brought back, and is about to be deleted", when, key)
 			}
 		}
 		for key, text := range r.created {
@@ -138,7 +157,7 @@ func TestRecoverFaults(t *testing.T) {
 		if seen := r.seen(); !maps.Equal(seen, r.created) {
 			t.Errorf("%s: in the end there is %q, want %q", when, seen, r.created)
 		}
-		err := retention.Recover(t.Context(), r, "app.db", retention.RecoverOptions{DryRun: true}, func(c retention.Covered) {
+		err = retention.Recover(t.Context(), r, "app.db", retention.RecoverOptions{DryRun: true}, func(c retention.Covered) {
 			t.Errorf("%s: in the end something covers %s", when, c.First.Key)
 		})
 		if err != nil {

@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/litestash/litestash/catalog"
+	"github.com/litestash/litestash/format"
 	"github.com/litestash/litestash/store"
 	"github.com/litestash/litestash/store/storetest"
 )
@@ -304,9 +306,19 @@ func TestRoleRecover(t *testing.T) {
 	if err := s.st.Delete(t.Context(), two.Key); err != nil {
 		t.Fatal(err)
 	}
+	name, err := format.ParseName(two.Snapshot)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := catalog.Announce(t.Context(), s.st, "app.db", catalog.NewName(), []format.Name{name}); err != nil {
+		t.Fatal(err)
+	}
 	st := s.enter("recover")
 	if out := mustLite(t, "recover"); strings.Count(out, "brought back") != 3 {
 		t.Errorf("recover says:\n%s", out)
+	}
+	if announced, err := catalog.Announced(t.Context(), s.st, "app.db"); err != nil || len(announced) > 0 {
+		t.Errorf("announced are %v, %v", announced, err)
 	}
 	s.readAll()
 	s.outside()

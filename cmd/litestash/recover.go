@@ -25,7 +25,8 @@ func (p *program) recoverCommand() *cli.Command {
 			"has overwritten in a versioned bucket, and makes them what they were when they were pushed: the\n" +
 			"oldest version of an object. What lies above that is removed for good; if it is locked, a copy of\n" +
 			"the oldest is put on top. That a snapshot was deleted on purpose cannot be seen: with --since only\n" +
-			"what happened from that time on is undone.",
+			"what happened from that time on is undone. A deletion of it that was stopped halfway is withdrawn, so\n" +
+			"that the next one does not finish it: let none run meanwhile.",
 		Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "dry-run", Usage: "only say what would be brought back"},
 			&cli.StringFlag{Name: "since", Usage: "leave alone what was deleted or overwritten before `TIME`"},
