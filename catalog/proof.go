@@ -205,16 +205,32 @@ func (p *Proof) depth() Level {
 // DeleteProofs deletes the proofs of the snapshots in names, also those whose form a later version gave
 // them: of a snapshot that is gone they say nothing to anybody.
 func DeleteProofs(ctx context.Context, st store.Store, database string, names map[format.Name]bool) error {
-	var doomed []string
+	return deleteProofs(ctx, st, database, func(key string) bool {
+		p, _, ok := parseCheck(key)
+		return ok && names[p.Snapshot]
+	})
+}
+
+// DeleteRot deletes those proofs of the snapshots in names that say that objects are damaged in the store, for when others
+// are there again than those that were checked.
+func DeleteRot(ctx context.Context, st store.Store, database string, names map[format.Name]bool) error {
+	return deleteProofs(ctx, st, database, func(key string) bool {
+		p, ok := parseProof(key)
+		return ok && p.rot() && names[p.Snapshot]
+	})
+}
+
+func deleteProofs(ctx context.Context, st store.Store, database string, doomed func(key string) bool) error {
+	var keys []string
 	for o, err := range st.List(ctx, store.Query{Prefix: ProofPrefix + database + "/", Shallow: true}) {
 		if err != nil {
 			return fmt.Errorf("list proofs: %w", err)
 		}
-		if p, _, ok := parseCheck(o.Key); ok && names[p.Snapshot] {
-			doomed = append(doomed, o.Key)
+		if doomed(o.Key) {
+			keys = append(keys, o.Key)
 		}
 	}
-	for _, key := range doomed {
+	for _, key := range keys {
 		if err := st.Delete(ctx, key); err != nil {
 			return fmt.Errorf("delete a proof: %w", err)
 		}

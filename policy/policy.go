@@ -119,7 +119,7 @@ func (at Place) recover() []Statement {
 		at.allow("RemoveVersions", []string{"s3:DeleteObject", "s3:DeleteObjectVersion"}, snapshots...), // MinIO wants both
 		at.allow("SeeLocks", []string{"s3:GetObjectRetention"}, snapshots...),
 		at.allow("CopyToTop", []string{"s3:PutObject", "s3:AbortMultipartUpload"}, snapshots...),
-		at.allow("Withdraw", []string{"s3:DeleteObject"}, announcements))
+		at.allow("WithdrawAndForget", []string{"s3:DeleteObject"}, announcements, proofs))
 }
 
 // lock allows locks that are no longer than asked for, with the day up to which they are rounded and another one for

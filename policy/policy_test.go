@@ -81,7 +81,7 @@ func TestKeys(t *testing.T) {
 		}, []Role{Push, Recover}, []Role{Prune, Recover}},
 		{"proofs", stored(t, func(st store.Store) error {
 			return catalog.RecordProof(t.Context(), st, &catalog.Proof{Database: database, Snapshot: n, Outcome: catalog.Sound}, catalog.ProofDetail{})
-		}), []Role{Push, Verify}, []Role{Prune}},
+		}), []Role{Push, Verify}, []Role{Prune, Recover}},
 		{"holds", stored(t, func(st store.Store) error {
 			_, err := catalog.PlaceHold(t.Context(), st, database, n)
 			return err

@@ -212,7 +212,8 @@ type RecoverOptions struct {
 // uncovered, or in a dry run would be, one at a time. What it does not come to, the next Recover will.
 //
 // What announces the deletion of any of them is withdrawn first, since the next deletion would finish it. So none may run
-// meanwhile: it would delete what nobody is warned of any more.
+// meanwhile: it would delete what nobody is warned of any more. And what checks found of damage in their objects, or in
+// those of what rests on them, is forgotten: it may be that of what covers them.
 func Recover(ctx context.Context, st store.Versioner, database string, opts RecoverOptions, found func(Covered)) error {
 	lost := map[string][]Covered{} // by database
 	for c, err := range listCovered(ctx, st, database) {
@@ -231,11 +232,45 @@ func Recover(ctx context.Context, st store.Versioner, database string, opts Reco
 		if err := withdraw(ctx, st, name, lost[name]); err != nil {
 			return err
 		}
+		if err := forgetRot(ctx, st, name, lost[name]); err != nil {
+			return err
+		}
 		if err := uncoverAll(ctx, st, lost[name], found); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// forgetRot deletes the proofs that objects are damaged which are about snapshots that are to come back, and about what
+// rests on them.
+func forgetRot(ctx context.Context, st store.Store, database string, lost []Covered) error {
+	all, err := catalog.List(ctx, st, database)
+	if err != nil && !errors.As(err, new(*catalog.NotFoundError)) {
+		return err
+	}
+	back := namesOf(lost)
+	for _, c := range lost {
+		all = append(all, c.Snapshot) // a second time if it is overwritten
+	}
+	slices.SortFunc(all, func(a, b catalog.Snapshot) int { return a.Name.Compare(b.Name) })
+	parents := catalog.NewParents(all)
+	for i, s := range all { // a parent comes before its children
+		for p := range parents.Of(i) {
+			if back[all[p].Name] {
+				back[s.Name] = true
+			}
+		}
+	}
+	return catalog.DeleteRot(ctx, st, database, back)
+}
+
+func namesOf(lost []Covered) Names {
+	names := Names{}
+	for _, c := range lost {
+		names[c.Name] = true
+	}
+	return names
 }
 
 // withdraw removes the announcements that name a snapshot which is to come back.
@@ -244,10 +279,7 @@ func withdraw(ctx context.Context, st store.Store, database string, lost []Cover
 	if err != nil {
 		return err
 	}
-	back := Names{}
-	for _, c := range lost {
-		back[c.Name] = true
-	}
+	back := namesOf(lost)
 	for _, a := range all {
 		if !slices.ContainsFunc(a.Names, func(n format.Name) bool { return back[n] }) {
 			continue

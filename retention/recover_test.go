@@ -91,3 +91,51 @@ func TestRecoverLasts(t *testing.T) {
 		}
 	}
 }
+
+// TestRecoverForgetsDamage lets drills find damage while forgeries lie on top: what comes back, and what rests on it, is not
+// believed to be that. What they found elsewhere stands.
+func TestRecoverForgetsDamage(t *testing.T) {
+	vs, lineage := newVersions(), format.NewLineage()
+	at := func(day int) format.Name {
+		return format.Name{Time: format.Time(1+day) * 86_400_000, ID: format.NewID(lineage)}
+	}
+	full := func(day int) catalog.Snapshot { return catalog.Snapshot{Key: format.FullKey("app.db", at(day))} }
+	on := func(day int, parent catalog.Snapshot) catalog.Snapshot {
+		return catalog.Snapshot{Key: format.Key{Database: "app.db", Name: at(day), Kind: format.Delta, HasParent: true, Parent: parent.Name.ID}}
+	}
+	base := full(0)
+	hidden := on(1, base)
+	leaf, other := on(2, hidden), full(3)
+	rotten := on(4, other)
+	for _, s := range []catalog.Snapshot{base, hidden, leaf, other, rotten, full(5)} {
+		vs.put(s.Key.String(), []byte("pushed"), false)
+	}
+	vs.put(base.Key.String(), []byte("forged"), false)
+	vs.put(hidden.Key.String(), nil, true)
+	record := func(s catalog.Snapshot, level catalog.Level) {
+		t.Helper()
+		p := &catalog.Proof{Database: "app.db", Snapshot: s.Name, Level: level, Outcome: catalog.Damaged}
+		if err := catalog.RecordProof(t.Context(), vs, p, catalog.ProofDetail{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	record(base, catalog.LevelPages)
+	record(leaf, catalog.LevelPages)
+	record(rotten, catalog.LevelPages)
+	record(hidden, catalog.LevelFull) // as the database was when it was pushed
+	if back := recoverAll(t, vs); len(back) != 2 {
+		t.Fatalf("brought back are %v", back)
+	}
+	s, err := retention.Look(t.Context(), vs, "app.db")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, stands := s.Standing[rotten.Name]; !stands || s.Standing[hidden.Name].Level != catalog.LevelFull || len(s.Standing) != 2 {
+		t.Errorf("what stands is %v", s.Standing)
+	}
+	for _, v := range (retention.Policy{Daily: 3}).Plan(s, time.Now()) {
+		if v.Goes() != (v.Snapshot.Name == rotten.Name) {
+			t.Errorf("%v: %q", v.Snapshot.Name, v.Reasons)
+		}
+	}
+}

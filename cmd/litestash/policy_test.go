@@ -313,12 +313,19 @@ func TestRoleRecover(t *testing.T) {
 	if err := catalog.Announce(t.Context(), s.st, "app.db", catalog.NewName(), []format.Name{name}); err != nil {
 		t.Fatal(err)
 	}
+	damaged := &catalog.Proof{Database: "app.db", Snapshot: name, Level: catalog.LevelPages, Outcome: catalog.Damaged}
+	if err := catalog.RecordProof(t.Context(), s.st, damaged, catalog.ProofDetail{}); err != nil {
+		t.Fatal(err)
+	}
 	st := s.enter("recover")
 	if out := mustLite(t, "recover"); strings.Count(out, "brought back") != 3 {
 		t.Errorf("recover says:\n%s", out)
 	}
 	if announced, err := catalog.Announced(t.Context(), s.st, "app.db"); err != nil || len(announced) > 0 {
 		t.Errorf("announced are %v, %v", announced, err)
+	}
+	if proofs, err := catalog.Proofs(t.Context(), s.st, "app.db"); err != nil || len(proofs) > 0 {
+		t.Errorf("of damage there are %v, %v", proofs, err)
 	}
 	s.readAll()
 	s.outside()
