@@ -3,6 +3,8 @@ package catalog
 import (
 	"context"
 	"fmt"
+	"iter"
+	"path"
 	"strings"
 
 	"github.com/litestash/litestash/format"
@@ -26,16 +28,33 @@ type Hold struct {
 // too much.
 func Holds(ctx context.Context, st store.Store, database string) ([]Hold, error) {
 	var all []Hold
-	prefix := HoldPrefix + database + "/"
-	for o, err := range st.List(ctx, store.Query{Prefix: prefix, Shallow: true}) {
+	for h, err := range listHolds(ctx, st, store.Query{Prefix: HoldPrefix + database + "/", Shallow: true}) {
 		if err != nil {
-			return nil, fmt.Errorf("list holds: %w", err)
+			return nil, err
 		}
-		if n, ok := leadingName(o.Key); ok {
-			all = append(all, Hold{database, n, o.Key})
-		}
+		all = append(all, h)
 	}
 	return all, nil
+}
+
+// AllHolds yields the holds of all databases, those of each in the order of [Holds], and stops after the first error.
+func AllHolds(ctx context.Context, st store.Store) iter.Seq2[Hold, error] {
+	return listHolds(ctx, st, store.Query{Prefix: HoldPrefix})
+}
+
+func listHolds(ctx context.Context, st store.Store, q store.Query) iter.Seq2[Hold, error] {
+	return func(yield func(Hold, error) bool) {
+		for o, err := range st.List(ctx, q) {
+			if err != nil {
+				yield(Hold{}, fmt.Errorf("list holds: %w", err))
+				return
+			}
+			database, derr := format.ParseDatabase(path.Dir(strings.TrimPrefix(o.Key, HoldPrefix)))
+			if n, ok := leadingName(o.Key); ok && derr == nil && !yield(Hold{database, n, o.Key}, nil) {
+				return
+			}
+		}
+	}
 }
 
 // PlaceHold stores a hold on a snapshot. Whether it came in time is for the caller to find out, who

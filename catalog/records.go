@@ -15,7 +15,7 @@ import (
 )
 
 // beside are the places of records: objects that say something of one snapshot each, whose name theirs
-// begin with. They are worth what the snapshot is, and go where it goes.
+// begin with. They are copied where it is.
 var beside = []string{HoldPrefix, ProofPrefix}
 
 // A Record is an object that says something of a snapshot: that it is held, or what a check found.

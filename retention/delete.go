@@ -62,7 +62,7 @@ func PlanDelete(ctx context.Context, st store.Store, database string, want Names
 }
 
 // Run deletes the snapshots, as far as nobody has held or built on them since, and finishes what others have announced
-// and not come to. Proofs and holds go after their snapshots. It is [ErrNeeded] if one has to stay. What it could not
+// and not come to. Proofs go after their snapshots. It is [ErrNeeded] if one has to stay. What it could not
 // finish, the next deletion or [Prune] will.
 func (d *Deletion) Run(ctx context.Context, opts Options) error {
 	left := Names{}
@@ -96,7 +96,7 @@ func remove(ctx context.Context, st store.Store, s *Survey, want, insist Names, 
 		s.held = nil
 	}
 	names := s.Announceable(want)
-	if len(names) == 0 && len(s.announcements) == 0 && len(s.orphans) == 0 {
+	if len(names) == 0 && len(s.announcements) == 0 && len(s.orphans) == 0 && (len(s.holds) == 0 || !opts.evenHeld) {
 		return nil
 	}
 	for len(names) > 0 {
@@ -156,7 +156,8 @@ func (o Options) concurrency() int {
 }
 
 // tidy removes what is about snapshots that are gone: those in gone since the survey, the others before
-// it. The announcements of which everything is gone are withdrawn last, so that whoever finishes an
+// it. Their holds only if even what is held was to go: else somebody else has deleted or hidden them, and the hold is to
+// keep what comes back. The announcements of which everything is gone are withdrawn last, so that whoever finishes an
 // interrupted deletion finds the rest, and not a moment earlier than that: a push that rests on what is
 // named has to see the one or the other.
 func (s *Survey) tidy(ctx context.Context, st store.Store, gone Names, opts Options) error {
@@ -179,14 +180,13 @@ func (s *Survey) tidy(ctx context.Context, st store.Store, gone Names, opts Opti
 			done = append(done, a)
 		}
 	}
-	if len(about) == 0 {
-		return nil
-	}
-	if err := catalog.DeleteProofs(ctx, st, s.Database, about); err != nil {
-		return err
+	if len(about) > 0 {
+		if err := catalog.DeleteProofs(ctx, st, s.Database, about); err != nil {
+			return err
+		}
 	}
 	for _, h := range s.holds {
-		if !about[h.Snapshot] {
+		if left[h.Snapshot] || !opts.evenHeld {
 			continue
 		}
 		if err := catalog.RemoveHold(ctx, st, h); err != nil {

@@ -40,10 +40,8 @@ func PlanDeleteAll(ctx context.Context, st store.Store, database string, evenHel
 	if err != nil {
 		return nil, err
 	}
-	for _, snap := range s.Snapshots {
-		if s.held[snap.Name] && !evenHeld {
-			return nil, &HeldError{snap}
-		}
+	if len(s.holds) > 0 && !evenHeld { // on what is hidden too: its versions would go
+		return nil, &HeldError{catalog.Snapshot{Key: format.Key{Database: database, Name: s.holds[0].Snapshot}}}
 	}
 	locks, unknown, err := locksOf(ctx, st)
 	if err != nil {

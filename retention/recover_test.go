@@ -139,3 +139,42 @@ func TestRecoverForgetsDamage(t *testing.T) {
 		}
 	}
 }
+
+// TestRecoverHeld hides a snapshot that is held, and everything: deletions leave the hold, so that what comes back is held.
+func TestRecoverHeld(t *testing.T) {
+	for _, hidden := range []int{1, 6} {
+		vs, ctx := versionsOf(t, newRig(t).st), t.Context()
+		all, err := catalog.List(ctx, vs, "app.db")
+		if err != nil {
+			t.Fatal(err)
+		}
+		leaf := all[2]
+		if err := retention.Hold(ctx, vs, "app.db", leaf.Name); err != nil {
+			t.Fatal(err)
+		}
+		for _, s := range append(slices.Clone(all[2:]), all[:2]...)[:hidden] { // by somebody else
+			if err := vs.Delete(ctx, s.Object.Key); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, err := retention.Prune(ctx, vs, "app.db", retention.Policy{Last: 1}, retention.PruneOptions{}); err != nil {
+			t.Errorf("%d hidden: prune: %v", hidden, err)
+		}
+		if _, err := deleteAll(ctx, vs, false, retention.Options{}); !errors.As(err, new(*retention.HeldError)) {
+			t.Errorf("%d hidden: deleting all ends with %v", hidden, err)
+		}
+		back := recoverAll(t, vs)
+		if !slices.Contains(back, leaf.Name) {
+			t.Errorf("%d hidden: brought back are %v", hidden, back)
+		}
+		if s, err := retention.Look(ctx, vs, "app.db"); err != nil || !s.Held(leaf.Name) {
+			t.Errorf("%d hidden: what came back is not held any more, %v", hidden, err)
+		}
+		if _, err := deleteAll(ctx, vs, true, retention.Options{}); err != nil {
+			t.Errorf("%d hidden: deleting even what is held ends with %v", hidden, err)
+		}
+		if holds, err := catalog.Holds(ctx, vs, "app.db"); err != nil || len(holds) > 0 {
+			t.Errorf("%d hidden: of all there are %v, %v", hidden, holds, err)
+		}
+	}
+}

@@ -20,7 +20,7 @@ type Survey struct {
 	holds         []catalog.Hold
 	announced     Names
 	held          Names
-	orphans       Names // snapshots that are gone, and something about them is left
+	orphans       Names // snapshots that are gone, and proofs of them are left
 }
 
 // Look surveys a database. One without snapshots is no error.
@@ -69,12 +69,11 @@ func NewSurvey(database string, all []catalog.Snapshot, announcements []catalog.
 	}
 	for _, h := range holds {
 		s.held[h.Snapshot] = true
-		s.orphans[h.Snapshot] = true
 	}
 	for n := range s.Standing {
 		s.orphans[n] = true
 	}
-	for _, snap := range all { // listed last: what is not there has gone, and no name comes back
+	for _, snap := range all { // listed last: what is not there has gone
 		delete(s.orphans, snap.Name)
 	}
 	return s
@@ -85,7 +84,7 @@ func (s *Survey) Held(n format.Name) bool { return s.held[n] }
 
 // Empty reports whether there is nothing at all.
 func (s *Survey) Empty() bool {
-	return len(s.Snapshots) == 0 && len(s.announcements) == 0 && len(s.orphans) == 0
+	return len(s.Snapshots) == 0 && len(s.announcements) == 0 && len(s.holds) == 0 && len(s.orphans) == 0
 }
 
 // A grade says what a snapshot is good for.

@@ -80,6 +80,7 @@ func (d *Database) Status(now time.Time, limits Limits, remembered format.Name) 
 		}
 	}
 	paths := catalog.Paths(d.Snapshots)
+	d.judgeHolds(&s)
 	d.judgeMissing(&s, paths, remembered)
 	if s.Newest == nil {
 		return s
@@ -98,11 +99,30 @@ func (d *Database) Status(now time.Time, limits Limits, remembered format.Name) 
 	return s
 }
 
+// judgeHolds finds what is held and not there: nothing of ours deletes that unless it is asked to.
+func (d *Database) judgeHolds(s *Status) {
+	gone := map[format.Name]bool{}
+	var last format.Name
+	for _, h := range d.Holds {
+		if _, there := d.find(h.Snapshot); !there {
+			gone[h.Snapshot], last = true, h.Snapshot
+		}
+	}
+	switch n := len(gone); {
+	case n == 1:
+		s.add(Missing, "the snapshot %v is held, and gone", last)
+	case n > 1:
+		s.add(Missing, "%d snapshots that are held, the last of them %v, are gone", n, last)
+	}
+}
+
 // judgeMissing finds what should be there and is not.
 func (d *Database) judgeMissing(s *Status, paths []catalog.Path, remembered format.Name) {
 	switch {
 	case s.Newest == nil && remembered.IsZero():
-		s.add(Missing, "there are proofs of its snapshots, and none of them is there")
+		if len(d.Proofs) > 0 {
+			s.add(Missing, "there are proofs of its snapshots, and none of them is there")
+		}
 		return
 	case s.Newest == nil:
 		s.add(Missing, "none of its snapshots is there, and this host pushed %v", remembered)

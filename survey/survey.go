@@ -20,11 +20,12 @@ import (
 // A Database is what listings tell of a database.
 type Database struct {
 	Name      string
-	Snapshots []catalog.Snapshot // oldest first; none if there are only proofs of some that are gone
+	Snapshots []catalog.Snapshot // oldest first; none if there are only holds and proofs of some that are gone
 	Proofs    []catalog.Proof    // as [catalog.Proofs] returns them
+	Holds     []catalog.Hold     // as [catalog.Holds] returns them
 }
 
-// List lists the store once, and the proofs in it once, and returns all databases by name.
+// List lists the store once, and the proofs and the holds in it once, and returns all databases by name.
 func List(ctx context.Context, st store.Store) ([]Database, error) {
 	found := map[string]*Database{}
 	at := func(name string) *Database {
@@ -33,13 +34,20 @@ func List(ctx context.Context, st store.Store) ([]Database, error) {
 		}
 		return found[name]
 	}
-	// The proofs first: one of a snapshot that is pushed in between would be of none.
+	// The proofs and holds first: one of a snapshot that is pushed in between would be of none.
 	for p, err := range catalog.AllProofs(ctx, st) {
 		if err != nil {
 			return nil, err
 		}
 		d := at(p.Database)
 		d.Proofs = append(d.Proofs, p)
+	}
+	for h, err := range catalog.AllHolds(ctx, st) {
+		if err != nil {
+			return nil, err
+		}
+		d := at(h.Database)
+		d.Holds = append(d.Holds, h)
 	}
 	histories, err := catalog.ListAll(ctx, st)
 	if err != nil {
@@ -55,15 +63,18 @@ func List(ctx context.Context, st store.Store) ([]Database, error) {
 	return all, nil
 }
 
-// Look lists one database and its proofs. One that has neither is a [catalog.NotFoundError].
+// Look lists one database, its proofs and its holds. One that has none of these is a [catalog.NotFoundError].
 func Look(ctx context.Context, st store.Store, name string) (Database, error) {
 	d := Database{Name: name}
 	var err error
 	if d.Proofs, err = catalog.Proofs(ctx, st, name); err != nil {
 		return d, err
 	}
+	if d.Holds, err = catalog.Holds(ctx, st, name); err != nil {
+		return d, err
+	}
 	d.Snapshots, err = catalog.List(ctx, st, name)
-	if _, none := err.(*catalog.NotFoundError); none && len(d.Proofs) > 0 {
+	if _, none := err.(*catalog.NotFoundError); none && len(d.Proofs)+len(d.Holds) > 0 {
 		err = nil
 	}
 	return d, err
@@ -77,11 +88,16 @@ func (d *Database) Newest() *catalog.Snapshot {
 	return nil
 }
 
+// find returns where a snapshot is in the list, and whether it is there.
+func (d *Database) find(n format.Name) (int, bool) {
+	return slices.BinarySearchFunc(d.Snapshots, n, func(s catalog.Snapshot, n format.Name) int { return s.Name.Compare(n) })
+}
+
 // covers returns up to when a check tells of the database: it is about the state that its snapshot is of,
 // which is the database's until the next snapshot was taken, and of nothing that is to come. It returns false if
 // the snapshot is gone.
 func (d *Database) covers(p *catalog.Proof, now time.Time) (format.Time, bool) {
-	i, ok := slices.BinarySearchFunc(d.Snapshots, p.Snapshot, func(s catalog.Snapshot, n format.Name) int { return s.Name.Compare(n) })
+	i, ok := d.find(p.Snapshot)
 	if !ok {
 		return 0, false
 	}

@@ -277,7 +277,7 @@ func TestStoreOfMany(t *testing.T) {
 	if err != nil || len(all) != databases+1 {
 		t.Fatalf("%d databases, %v", len(all), err)
 	}
-	if calls := counted.Calls(); len(calls) != 2 {
+	if calls := counted.Calls(); len(calls) != 3 {
 		t.Errorf("listing takes %v", calls)
 	}
 	var status []survey.Status
@@ -287,7 +287,7 @@ func TestStoreOfMany(t *testing.T) {
 	if err := survey.Measure(t.Context(), counted, nil, status); err != nil {
 		t.Fatal(err)
 	}
-	if calls := counted.Calls(); len(calls) != 2+databases {
+	if calls := counted.Calls(); len(calls) != 3+databases {
 		t.Errorf("all takes %d calls", len(calls))
 	}
 	for _, s := range status {
@@ -311,6 +311,32 @@ func TestStoreOfMany(t *testing.T) {
 	}
 	if _, err := survey.Look(t.Context(), st, "never.db"); !errors.As(err, new(*catalog.NotFoundError)) {
 		t.Errorf("never: %v", err)
+	}
+}
+
+// TestHeldAndGone tells of what is held and not there.
+func TestHeldAndGone(t *testing.T) {
+	a, b := snap("app.db", 1, 0, 1000, 0), snap("app.db", 2, 1, 1000, 0)
+	held := func(all ...catalog.Snapshot) []catalog.Hold {
+		var holds []catalog.Hold
+		for _, s := range all {
+			holds = append(holds, catalog.Hold{Database: "app.db", Snapshot: s.Name}, catalog.Hold{Database: "app.db", Snapshot: s.Name})
+		}
+		return holds
+	}
+	for _, c := range []struct {
+		there []catalog.Snapshot
+		held  []catalog.Hold
+		want  string
+	}{
+		{[]catalog.Snapshot{a, b}, held(a), ""},
+		{[]catalog.Snapshot{b}, held(a, b), "missing: the snapshot " + a.Name.String() + " is held, and gone"},
+		{nil, held(a, b), "missing: 2 snapshots that are held, the last of them " + b.Name.String() + ", are gone"},
+	} {
+		d := survey.Database{Name: "app.db", Snapshots: c.there, Holds: c.held}
+		if got := problems(d.Status(hour(2).UTC(), survey.Limits{}, format.Name{})); got != c.want {
+			t.Errorf("%q, want %q", got, c.want)
+		}
 	}
 }
 

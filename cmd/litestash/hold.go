@@ -9,6 +9,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/litestash/litestash/catalog"
 	"github.com/litestash/litestash/format"
 	"github.com/litestash/litestash/internal/ui"
 	"github.com/litestash/litestash/retention"
@@ -23,7 +24,7 @@ func (p *program) holdCommand() *cli.Command {
 		Description: "Holds snapshots of the database NAME, and what they rest on, until unhold: neither delete nor prune\n" +
 			"deletes them. SNAPSHOT takes what restore --at takes.",
 		Action: func(c *cli.Context) error {
-			return p.eachNamed(c, func(ctx context.Context, st store.Store, name string, snap format.Name) error {
+			return p.eachNamed(c, false, func(ctx context.Context, st store.Store, name string, snap format.Name) error {
 				if err := retention.Hold(ctx, st, name, snap); err != nil {
 					return err
 				}
@@ -35,12 +36,13 @@ func (p *program) holdCommand() *cli.Command {
 
 func (p *program) unholdCommand() *cli.Command {
 	return &cli.Command{
-		Name:        "unhold",
-		Usage:       "let snapshots that were held be deleted again",
-		ArgsUsage:   "NAME SNAPSHOT...",
-		Description: "Removes the holds on snapshots of the database NAME. SNAPSHOT takes what restore --at takes.",
+		Name:      "unhold",
+		Usage:     "let snapshots that were held be deleted again",
+		ArgsUsage: "NAME SNAPSHOT...",
+		Description: "Removes the holds on snapshots of the database NAME. SNAPSHOT takes what restore --at takes, and the\n" +
+			"exact name of one that is gone.",
 		Action: func(c *cli.Context) error {
-			return p.eachNamed(c, func(ctx context.Context, st store.Store, name string, snap format.Name) error {
+			return p.eachNamed(c, true, func(ctx context.Context, st store.Store, name string, snap format.Name) error {
 				n, err := retention.Unhold(ctx, st, name, snap)
 				if err != nil {
 					return err
@@ -57,8 +59,9 @@ func (p *program) unholdCommand() *cli.Command {
 // errNotHeld says that there is no hold to remove.
 var errNotHeld = errors.New("it is not held")
 
-// eachNamed does something with each snapshot of a database that the command line names.
-func (p *program) eachNamed(c *cli.Context, do func(ctx context.Context, st store.Store, name string, snap format.Name) error) error {
+// eachNamed does something with each snapshot of a database that the command line names, if evenGone says so also with one
+// that is gone and still held.
+func (p *program) eachNamed(c *cli.Context, evenGone bool, do func(ctx context.Context, st store.Store, name string, snap format.Name) error) error {
 	if err := wantArgs(c, 2, anyNumber); err != nil {
 		return err
 	}
@@ -80,6 +83,11 @@ func (p *program) eachNamed(c *cli.Context, do func(ctx context.Context, st stor
 	}
 	return p.each(c.Context, len(asked), func(i int) error {
 		snap, _, err := in.find(c.Context, name, asked[i])
+		if errors.As(err, new(*catalog.NotFoundError)) && evenGone && !asked[i].name.IsZero() {
+			if gone := do(c.Context, in.st, name, asked[i].name); !errors.Is(gone, errNotHeld) {
+				return gone
+			}
+		}
 		if err != nil {
 			return err
 		}
