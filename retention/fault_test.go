@@ -300,3 +300,38 @@ func TestHold(t *testing.T) {
 		t.Errorf("%d holds removed, %v", n, err)
 	}
 }
+
+// A denier lets nothing be deleted.
+type denier struct{ store.Store }
+
+func (denier) Delete(_ context.Context, key string) error {
+	return fmt.Errorf("delete %s: %w", key, store.ErrDenied)
+}
+
+// TestAnnounceOnce prunes again and again with keys that may create and not delete: every push reads what is announced.
+func TestAnnounceOnce(t *testing.T) {
+	st := newHistory(t).copyTo(t)
+	pruned := func() []catalog.Announcement {
+		t.Helper()
+		if _, err := retention.Prune(t.Context(), denier{st}, "app.db", retention.Policy{Last: 1}, retention.PruneOptions{}); !errors.Is(err, store.ErrDenied) {
+			t.Fatal(err)
+		}
+		all, err := catalog.Announcements(t.Context(), st, "app.db")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return all
+	}
+	once := pruned()
+	for range 3 {
+		if again := pruned(); len(again) != len(once) {
+			t.Errorf("%d announcements, and after another prune %d", len(once), len(again))
+		}
+	}
+	if _, err := retention.Prune(t.Context(), st, "app.db", retention.Policy{Last: 1}, retention.PruneOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if all, err := catalog.Announcements(t.Context(), st, "app.db"); err != nil || len(all) > 0 {
+		t.Errorf("in the end %d are announced, %v", len(all), err)
+	}
+}

@@ -73,15 +73,15 @@ func needed(all []catalog.Snapshot, keep func(catalog.Snapshot) bool) map[format
 	return need
 }
 
-// Announceable returns those of want that may be announced: that are not held, and on which nothing rests
-// that is neither wanted to go nor announced already.
+// Announceable returns those of want that are to be announced: that are not yet, nor held, and on which nothing rests
+// that is neither wanted to go nor announced. What is announced already, by anyone, is deleted as well.
 func (s *Survey) Announceable(want Names) []format.Name {
 	need := needed(s.Snapshots, func(o catalog.Snapshot) bool {
 		return s.held[o.Name] || !want[o.Name] && !s.announced[o.Name]
 	})
 	var names []format.Name
 	for _, o := range s.Snapshots {
-		if _, ok := need[o.Name]; want[o.Name] && !ok {
+		if _, ok := need[o.Name]; want[o.Name] && !s.announced[o.Name] && !ok {
 			names = append(names, o.Name)
 		}
 	}
