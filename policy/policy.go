@@ -108,6 +108,8 @@ func (at Place) prune() []Statement {
 	all = append(all,
 		at.allow("AnnounceAndHold", []string{"s3:PutObject"}, announcements, holds),
 		at.allow("Delete", []string{"s3:DeleteObject"}, anything),
+		at.allow("AbortUploads", []string{"s3:AbortMultipartUpload"}, anything), // of a database of which all is deleted
+		at.allowBucket("FindUploads", "s3:ListBucketMultipartUploads"),
 		at.deny("OnlyHideWhereVersionsAreKept", []string{"s3:DeleteObjectVersion"}, anything)) // for MinIO, where Delete allows it
 	return append(all, at.seeLocks()...)
 }

@@ -23,7 +23,7 @@ func (e *LeftError) Error() string {
 }
 
 // A DeletionOfAll is of all that a store has of a database: snapshots, what is known about them, and, in a store that
-// keeps versions, those of them and of what was deleted earlier.
+// keeps versions, those of them and of what was deleted earlier. Parts of interrupted uploads go as well.
 type DeletionOfAll struct {
 	// LocksUnknown is as that of a [Deletion].
 	LocksUnknown error
@@ -80,10 +80,29 @@ func (d *DeletionOfAll) Run(ctx context.Context, opts Options) (versions int, er
 			return versions, err
 		}
 	}
-	if empty && versions == 0 {
-		return 0, &catalog.NotFoundError{Database: database}
+	parts, err := dropUnfinished(ctx, d.st, database)
+	if err == nil && empty && versions == 0 && parts == 0 {
+		err = &catalog.NotFoundError{Database: database}
 	}
-	return versions, nil
+	return versions, err
+}
+
+// An unfinisher is a store that may keep parts of objects which were never finished.
+type unfinisher interface {
+	// DropUnfinished removes them of all keys that q selects and ours accepts, and returns how many objects they are of.
+	DropUnfinished(ctx context.Context, q store.Query, ours func(key string) bool) (int, error)
+}
+
+// dropUnfinished removes what interrupted pushes of a database have left.
+func dropUnfinished(ctx context.Context, st store.Store, database string) (int, error) {
+	u, ok := st.(unfinisher)
+	if !ok {
+		return 0, nil
+	}
+	return u.DropUnfinished(ctx, store.Query{Prefix: database + "/", Shallow: true}, func(key string) bool {
+		k, ok := format.ParseKey(key)
+		return ok && k.Database == database
+	})
 }
 
 // purge removes what a store keeps of the deleted objects of a database, for good.

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"context"
 	"errors"
 	"io/fs"
 	"os"
@@ -40,4 +41,17 @@ func discardTemp(f *os.File) error {
 	// not before the file is closed.
 	syscall.Rmdir(filepath.Dir(f.Name()))
 	return err
+}
+
+// DropUnfinished removes what killed processes have left of files that they wrote. Of which keys nobody can tell: it is
+// all, and the number that is returned is 0.
+func (d *Dir) DropUnfinished(ctx context.Context, _ Query, _ func(key string) bool) (int, error) {
+	if err := ctx.Err(); err != nil {
+		return 0, err
+	}
+	if err := tempfile.Sweep(d.temp(), ""); err != nil {
+		return 0, err
+	}
+	syscall.Rmdir(d.temp()) // as in discardTemp
+	return 0, nil
 }

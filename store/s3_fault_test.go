@@ -814,6 +814,35 @@ func TestS3Sweep(t *testing.T) {
 	}
 }
 
+// TestS3DropUnfinished drops uploads to some keys of a folder, however new they are.
+func TestS3DropUnfinished(t *testing.T) {
+	f := newFake(t)
+	s := f.open(t, nil)
+	for _, key := range []string{"dir/1", "dir/2", "dir/not ours", "dir/below/1", "dir 2/1"} {
+		abandon(t, f, s, key)
+	}
+	abandon(t, f, f.open(t, func(o *store.S3Options) { o.Prefix = "other" }), "dir/1")
+	drop := func() (int, error) {
+		return s.DropUnfinished(t.Context(), store.Query{Prefix: "dir/", Shallow: true}, func(key string) bool { return key != "dir/not ours" })
+	}
+	for _, want := range []int{2, 0} {
+		if n, err := drop(); n != want || err != nil {
+			t.Errorf("dropped are %d, %v, want %d", n, err, want)
+		}
+	}
+	if left := f.uploads(t); left != 4 {
+		t.Errorf("%d uploads are left, want 4", left)
+	}
+	f.place(func(w http.ResponseWriter, _ *http.Request, _ http.Handler) { answer(w, 403, "AccessDenied", "no") })
+	if _, err := drop(); !errors.Is(err, store.ErrDenied) {
+		t.Errorf("without the right to list them: %v", err)
+	}
+	f.place(func(w http.ResponseWriter, _ *http.Request, _ http.Handler) { answer(w, 501, "NotImplemented", "no") })
+	if n, err := drop(); n != 0 || err != nil {
+		t.Errorf("where the server cannot list them: %d, %v", n, err)
+	}
+}
+
 // Create sweeps, in its own folder, before its first upload in parts.
 func TestS3CreateSweeps(t *testing.T) {
 	f := newFake(t)

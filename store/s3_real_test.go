@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"io"
 	"net/url"
 	"os"
 	"strings"
@@ -106,4 +107,33 @@ func empty(t *testing.T, s store.Store) {
 	if err := g.Wait(); err != nil {
 		t.Errorf("empty the store: %v", err)
 	}
+}
+
+// TestRealDropUnfinished drops an upload that goes on: nothing of it is there then, and it does not succeed.
+func TestRealDropUnfinished(t *testing.T) {
+	onRealServers(t, func(t *testing.T, u url.URL) {
+		s := openReal(t, u).(*store.S3)
+		body, w := io.Pipe()
+		done := make(chan error, 1)
+		go func() {
+			_, err := s.Create(t.Context(), "dir/key", body, 0)
+			body.CloseWithError(err)
+			done <- err
+		}()
+		if _, err := w.Write(storetest.Bytes(2*storetest.Chunk + 1)); err != nil { // when this returns the upload has begun
+			t.Fatal(err)
+		}
+		n, err := s.DropUnfinished(t.Context(), store.Query{Prefix: "dir/", Shallow: true}, func(string) bool { return true })
+		if err != nil || n > 1 {
+			t.Errorf("dropped are %d, %v", n, err)
+		}
+		w.Close()
+		if err := <-done; (err == nil) != (n == 0) { // MinIO does not list it
+			t.Errorf("dropped are %d, and the upload ends with %v", n, err)
+		}
+		if there := storetest.Keys(t, s, store.Query{}); len(there) != 1-n {
+			t.Errorf("dropped are %d, and there is %q", n, there)
+		}
+		t.Logf("dropped: %d", n)
+	})
 }

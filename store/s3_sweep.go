@@ -2,7 +2,10 @@ package store
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"path"
+	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -79,38 +82,67 @@ func (s *S3) Sweep(ctx context.Context, prefix string, idle time.Duration) (int,
 	}
 	before := time.Now().Add(skew).Add(-idle)
 	n := 0
+	err = s.eachUpload(ctx, prefix, func(u stray, begun time.Time) error {
+		aborted, err := s.sweepUpload(ctx, u, begun, before)
+		if aborted && err == nil {
+			n++
+		}
+		return s.explain(err)
+	})
+	return n, err
+}
+
+// DropUnfinished aborts the uploads, also those that go on, to the keys that q selects and ours accepts, and returns how
+// many. MinIO does not list them, and removes by itself those that are a day old.
+func (s *S3) DropUnfinished(ctx context.Context, q Query, ours func(key string) bool) (int, error) {
+	n := 0
+	err := s.eachUpload(ctx, q.Prefix, func(u stray, _ time.Time) error {
+		key, ok := strings.CutPrefix(u.name, s.prefix())
+		if !ok || !q.selects(key) || !ours(key) {
+			return nil
+		}
+		if err := s.explain(s.abortUpload(ctx, u)); err != nil && !isAbsent(err) {
+			return err
+		}
+		n++
+		return nil
+	})
+	if err != nil && !errors.Is(err, errNotMade) {
+		return n, fmt.Errorf("drop uploads to %q that were not finished in %s: %w", q.Prefix, s, err)
+	}
+	return n, nil
+}
+
+// eachUpload calls do for each upload to a key that begins with prefix, up to the first error.
+func (s *S3) eachUpload(ctx context.Context, prefix string, do func(u stray, begun time.Time) error) error {
 	pages := s3.NewListMultipartUploadsPaginator(s.client, &s3.ListMultipartUploadsInput{
 		Bucket: &s.opts.Bucket, Prefix: aws.String(s.prefix() + prefix), EncodingType: types.EncodingTypeUrl,
 	})
 	for pages.HasMorePages() {
 		page, err := pages.NextPage(ctx)
 		if err != nil {
-			return n, s.explain(err)
+			return s.explain(err)
 		}
 		for _, u := range page.Uploads {
 			name, err := decodeName(aws.ToString(u.Key), page.EncodingType)
 			if err != nil {
-				return n, err
+				return err
 			}
-			aborted, err := s.sweepUpload(ctx, name, aws.ToString(u.UploadId), aws.ToTime(u.Initiated), before)
-			if err != nil {
-				return n, s.explain(err)
-			}
-			if aborted {
-				n++
+			if err := do(stray{name, aws.ToString(u.UploadId)}, aws.ToTime(u.Initiated)); err != nil {
+				return err
 			}
 		}
 	}
-	return n, nil
+	return nil
 }
 
 // sweepUpload aborts an upload if it began before the time given and no part came since.
-func (s *S3) sweepUpload(ctx context.Context, name, uploadID string, begun, before time.Time) (bool, error) {
+func (s *S3) sweepUpload(ctx context.Context, u stray, begun, before time.Time) (bool, error) {
 	if begun.After(before) {
 		return false, nil
 	}
 	parts := s3.NewListPartsPaginator(s.client, &s3.ListPartsInput{
-		Bucket: &s.opts.Bucket, Key: &name, UploadId: &uploadID,
+		Bucket: &s.opts.Bucket, Key: &u.name, UploadId: &u.uploadID,
 	})
 	for parts.HasMorePages() {
 		page, err := parts.NextPage(ctx)
@@ -123,5 +155,5 @@ func (s *S3) sweepUpload(ctx context.Context, name, uploadID string, begun, befo
 			}
 		}
 	}
-	return true, s.abortUpload(ctx, stray{name, uploadID})
+	return true, s.abortUpload(ctx, u)
 }
