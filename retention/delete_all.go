@@ -25,6 +25,7 @@ func (e *LeftError) Error() string {
 // A DeletionOfAll is of all that a store has of a database: snapshots, what is known about them, and, in a store that
 // keeps versions, those of them and of what was deleted earlier. Parts of interrupted uploads go as well.
 type DeletionOfAll struct {
+	Snapshots []catalog.Snapshot // oldest first
 	// LocksUnknown is as that of a [Deletion].
 	LocksUnknown error
 
@@ -50,7 +51,7 @@ func PlanDeleteAll(ctx context.Context, st store.Store, database string, evenHel
 	if err := locks.check(ctx, s.Snapshots); err != nil {
 		return nil, err
 	}
-	return &DeletionOfAll{LocksUnknown: unknown, st: st, survey: s, evenHeld: evenHeld}, nil
+	return &DeletionOfAll{Snapshots: s.Snapshots, LocksUnknown: unknown, st: st, survey: s, evenHeld: evenHeld}, nil
 }
 
 // Run deletes everything, and returns how many versions and markers it removed. It is a [catalog.NotFoundError] if there
@@ -60,7 +61,7 @@ func PlanDeleteAll(ctx context.Context, st store.Store, database string, evenHel
 // stays: it is a [LeftError] then.
 func (d *DeletionOfAll) Run(ctx context.Context, opts Options) (versions int, err error) {
 	want, database := Names{}, d.survey.Database
-	for _, snap := range d.survey.Snapshots {
+	for _, snap := range d.Snapshots {
 		want[snap.Name] = true
 	}
 	empty := d.survey.Empty()

@@ -127,21 +127,20 @@ func (p *program) deleteAll(c *cli.Context) error {
 		out.Snapshots++
 		out.Freed += s.Object.Size
 	}
-	if out.DryRun {
-		all, err := catalog.List(c.Context, st, name)
-		if err != nil {
-			return err
-		}
-		for _, s := range all {
-			count(s)
-		}
-		return p.printAllDeleted(out)
-	}
 	d, err := retention.PlanDeleteAll(c.Context, st, name, c.Bool("even-held"))
 	if err != nil {
 		return err
 	}
 	p.warnLocksUnknown(d.LocksUnknown)
+	if out.DryRun {
+		for _, s := range d.Snapshots {
+			count(s)
+		}
+		if out.Snapshots == 0 {
+			return &catalog.NotFoundError{Database: name}
+		}
+		return p.printAllDeleted(out)
+	}
 	forget := func() error { return state.Forget(p.stateDir, fmt.Sprint(st), name) }
 	if err := forget(); err != nil { // as in deleteNamed
 		return err

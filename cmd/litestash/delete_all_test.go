@@ -40,6 +40,9 @@ func TestDeleteAllVersions(t *testing.T) {
 
 		// What is locked stays until the lock ends.
 		locked := pushJSON(t, db, "--lock-for", "1h")
+		if code, stdout, _ := runWith(t, "delete", "app.db", "--all-snapshots", "--dry-run"); code != exitRefused || len(stdout) > 0 {
+			t.Errorf("a dry run ends with %d and %s", code, stdout)
+		}
 		code, _, stderr := runWith(t, "delete", "app.db", "--all-snapshots", "--confirm", "app.db")
 		if _, err := store.Oldest(t.Context(), openS3(t, url), locked.Key); code != exitRefused || err != nil {
 			t.Errorf("it ends with %d and %s, and of %s is left: %v", code, stderr, locked.Key, err)
