@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"sync"
+	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
 
@@ -125,11 +126,16 @@ func deleteRounds(ctx context.Context, st store.Store, rounds [][]catalog.Snapsh
 	var mu sync.Mutex
 	gone := Names{}
 	for _, round := range rounds {
-		g, ctx := errgroup.WithContext(ctx)
+		var g errgroup.Group // which cuts none off that is under way: it may be gone, and would count as kept
+		var failed atomic.Bool
 		g.SetLimit(opts.concurrency())
 		for _, snap := range round {
 			g.Go(func() error {
+				if failed.Load() {
+					return nil
+				}
 				if err := st.Delete(ctx, snap.Object.Key); err != nil {
+					failed.Store(true)
 					return fmt.Errorf("delete %v: %w", snap.Name, err)
 				}
 				mu.Lock()
