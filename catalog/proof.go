@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"iter"
 	"path"
+	"slices"
 	"strings"
 	"time"
 
@@ -75,6 +76,12 @@ func (p *Proof) key() string {
 // Ahead reports whether the check is said to be of a time that has not come, by more than clocks may be off:
 // it was recorded by a host with a wrong one.
 func (p *Proof) Ahead(now time.Time) bool { return p.Check.Time.UTC().Sub(now) > MaxSkew }
+
+// Believable returns proofs without those which are said to be of a time to come and find something good: they
+// would outdo for so long whatever is found.
+func Believable(proofs []Proof, now time.Time) []Proof {
+	return slices.DeleteFunc(slices.Clone(proofs), func(p Proof) bool { return p.Ahead(now) && p.Outcome.Good() })
+}
 
 // RecordProof stores that the snapshot of p has just been checked, under a new p.Check. It returns a [SkewError] if
 // the clock is off: checks are weighed by their times.

@@ -177,8 +177,9 @@ func TestPruneFaults(t *testing.T) {
 		t.Run(how.String(), func(t *testing.T) {
 			for n := 1; ; n++ {
 				hit := false
-				st := h.copyTo(t)
+				st, now := h.copyTo(t), time.Now()
 				synctest.Test(t, func(t *testing.T) {
+					time.Sleep(time.Until(now)) // here it is the year 2000, and the proofs would be of a time to come
 					hit = h.pruneWith(t, st, fmt.Sprint("call ", n), storetest.Step{Call: n, How: how})
 				})
 				if !hit {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"time"
 
 	"github.com/litestash/litestash/catalog"
 	"github.com/litestash/litestash/format"
@@ -45,7 +46,7 @@ func Look(ctx context.Context, st store.Store, database string) (*Survey, error)
 	if err != nil && !errors.As(err, new(*catalog.NotFoundError)) {
 		return nil, err
 	}
-	s := NewSurvey(database, all, announcements, holds, proofs)
+	s := NewSurvey(database, all, announcements, holds, catalog.Believable(proofs, time.Now()))
 	return s, nil
 }
 

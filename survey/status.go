@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -155,10 +154,9 @@ func (d *Database) judgeClocks(s *Status, now time.Time) {
 	}
 }
 
-// judgeProofs finds what is proved, and what has been found to be damaged. That something is good is not believed if it is
-// said of a time to come: it would outdo for so long whatever is found.
+// judgeProofs finds what is proved, and what has been found to be damaged.
 func (d *Database) judgeProofs(s *Status, paths []catalog.Path, now time.Time) {
-	standing := catalog.Standing(slices.DeleteFunc(slices.Clone(d.Proofs), func(p catalog.Proof) bool { return p.Ahead(now) && p.Outcome.Good() }))
+	standing := catalog.Standing(catalog.Believable(d.Proofs, now))
 	var proved format.Time
 	for _, snap := range d.Snapshots {
 		p, ok := standing[snap.Name]
