@@ -841,6 +841,10 @@ func TestS3DropUnfinished(t *testing.T) {
 	if n, err := drop(); n != 0 || err != nil {
 		t.Errorf("where the server cannot list them: %d, %v", n, err)
 	}
+	f.place(func(w http.ResponseWriter, _ *http.Request, _ http.Handler) { answer(w, 404, "NoSuchUpload", "no") })
+	if n, err := drop(); n != 0 || err != nil {
+		t.Errorf("where the server says that there is none: %d, %v", n, err)
+	}
 }
 
 // Create sweeps, in its own folder, before its first upload in parts.

@@ -107,7 +107,7 @@ func (s *S3) DropUnfinished(ctx context.Context, q Query, ours func(key string) 
 		n++
 		return nil
 	})
-	if err != nil && !errors.Is(err, errNotMade) {
+	if err != nil && !errors.Is(err, errNotMade) && !isAbsent(err) { // some servers answer 404 if there is none
 		return n, fmt.Errorf("drop uploads to %q that were not finished in %s: %w", q.Prefix, s, err)
 	}
 	return n, nil
