@@ -143,7 +143,8 @@ func durationOf(t *testing.T, do func()) time.Duration {
 // sh runs SQL in the sqlite3 shell and returns what it answers.
 func sh(t *testing.T, path string, sql ...string) string {
 	t.Helper()
-	out, err := sqliteshell.Run(path, sql...)
+	// As an application does it waits for others.
+	out, err := sqliteshell.Run(path, append([]string{".timeout 10000"}, sql...)...)
 	if err != nil {
 		t.Fatal(err)
 	}
