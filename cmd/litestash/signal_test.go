@@ -40,7 +40,7 @@ func newSignalRig(t *testing.T) *signalRig {
 			t.Fatal(err)
 		}
 	}
-	sh(t, r.db, fill("app", 60000))
+	sh(t, r.db, fill("app", 200000)) // so that even what only reads takes longer than to start
 	mustLite(t, r.with("push", r.db)...)
 	return r
 }
