@@ -190,6 +190,8 @@ type overwriter struct{ *versionRig }
 
 func (o overwriter) CopyVersion(ctx context.Context, v store.Version) (store.Object, error) {
 	obj, err := o.versionRig.CopyVersion(ctx, v)
+	o.mu.Lock()
+	defer o.mu.Unlock()
 	o.put(v.Key, []byte("forged"), false)
 	return obj, err
 }
@@ -198,8 +200,10 @@ func (o overwriter) CopyVersion(ctx context.Context, v store.Version) (store.Obj
 func TestRecoverBesideThief(t *testing.T) {
 	r := newVersionRig(t)
 	err := retention.Recover(t.Context(), overwriter{r}, "app.db", retention.RecoverOptions{}, func(c retention.Covered) {
-		if seen := r.seen(); seen[c.First.Key] != r.created[c.First.Key] {
-			t.Errorf("%s is said to be back, and holds %q", c.First.Key, seen[c.First.Key])
+		r.mu.Lock() // others are being overwritten
+		defer r.mu.Unlock()
+		if top, there := r.top(c.First.Key); !there || string(top.text) != r.created[c.First.Key] {
+			t.Errorf("%s is said to be back, and holds %q", c.First.Key, top.text)
 		}
 	})
 	if !errors.Is(err, retention.ErrCovered) {
