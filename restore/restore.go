@@ -158,7 +158,7 @@ func rebuild(ctx context.Context, st store.Store, snap catalog.Snapshot, opts *O
 // what it can, and closes it: that must not wait until the target is held, because closing it then
 // would drop the lock.
 func (p *plan) fill(ctx context.Context, t *temp, old *os.File) error {
-	w := &behind{file: t}
+	w := behind{t}
 	if old != nil {
 		if err := p.reuse(ctx, old, w); err != nil {
 			return err

@@ -3,4 +3,4 @@
 package durable
 
 // StartWriting does nothing here.
-func StartWriting(uintptr) {}
+func StartWriting(uintptr, int64, int64) {}
