@@ -225,10 +225,45 @@ func TestWatchIdleCalls(t *testing.T) {
 func readsOf(db, trace string) (reads []string) {
 	file := regexp.MustCompile(`(read|pread64|preadv2?|readv|mmap)\(.*<` + regexp.QuoteMeta(db) + `(-wal)?>`)
 	header := regexp.MustCompile(`pread64\(.*, 100, 0\) += 100$`)
-	for line := range strings.Lines(trace) {
-		if line = strings.TrimSpace(line); file.MatchString(line) && !header.MatchString(line) {
+	for _, line := range wholeCalls(trace) {
+		if file.MatchString(line) && !header.MatchString(line) {
 			reads = append(reads, line)
 		}
 	}
 	return reads
+}
+
+// wholeCalls returns the lines of a trace. Those of a call that strace tells of in two, since another thread's came between, are one;
+// a call that has not returned yet is none.
+func wholeCalls(trace string) (calls []string) {
+	const unfinished = " <unfinished ...>"
+	resumed := regexp.MustCompile(`^(\d+) +<\.\.\. \w+ resumed>(.*)$`)
+	begun := map[string]string{} // by thread
+	for line := range strings.Lines(trace) {
+		line = strings.TrimSpace(line)
+		thread, _, _ := strings.Cut(line, " ")
+		if start, ok := strings.CutSuffix(line, unfinished); ok {
+			begun[thread] = start
+		} else if m := resumed.FindStringSubmatch(line); m != nil {
+			calls = append(calls, begun[thread]+m[2])
+		} else {
+			calls = append(calls, line)
+		}
+	}
+	return calls
+}
+
+func TestWholeCalls(t *testing.T) {
+	const header = `7  pread64(9</a/app.db>,  <unfinished ...>
+8  write(2, "x", 1) = 1
+7  <... pread64 resumed>"SQLite", 100, 0) = 100
+8  pread64(9</a/app.db>, "page", 4096, 0) = 4096
+7  pread64(9</a/app.db>,  <unfinished ...>
+8  write(2, "x", 1) = 1
+7  <... pread64 resumed>"page", 4096, 4096) = 4096
+7  pread64(9</a/app.db>,  <unfinished ...>
+`
+	if reads := readsOf("/a/app.db", header); len(reads) != 2 {
+		t.Errorf("two pages were read, and these are told of: %q", reads)
+	}
 }
