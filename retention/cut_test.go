@@ -16,6 +16,7 @@ import (
 type cutStore struct {
 	store.Store
 	refused string
+	begun   chan struct{} // gets one for each other that has begun
 	failed  chan struct{}
 }
 
@@ -26,10 +27,14 @@ const moment = 20 * time.Millisecond
 
 func (s *cutStore) Delete(ctx context.Context, key string) error {
 	if key == s.refused {
-		time.Sleep(moment) // others begin
+		select {
+		case <-s.begun:
+		case <-time.After(moment): // it is alone in its round
+		}
 		close(s.failed)
 		return errRefused
 	}
+	s.begun <- struct{}{}
 	select {
 	case <-s.failed:
 	case <-time.After(2 * moment): // of another round
@@ -55,7 +60,7 @@ func TestDeleteCut(t *testing.T) {
 	others := 0
 	for _, s := range dry.Gone {
 		real := h.copyTo(t)
-		st := &cutStore{Store: real, refused: s.Object.Key, failed: make(chan struct{})}
+		st := &cutStore{Store: real, refused: s.Object.Key, begun: make(chan struct{}, len(dry.Gone)), failed: make(chan struct{})}
 		got, err := retention.Prune(t.Context(), st, "app.db", dailyTwo, retention.PruneOptions{})
 		if !errors.Is(err, errRefused) {
 			t.Fatalf("%s: %v", s.Object.Key, err)

@@ -74,7 +74,7 @@ func (c *crowd) act() {
 	if err := s.Send(sql + ";"); err != nil {
 		c.t.Fatal(err)
 	}
-	time.Sleep(time.Duration(c.r.IntN(2000)) * time.Microsecond)
+	time.Sleep(time.Duration(c.r.IntN(2000)) * time.Microsecond) // at any moment of what it does
 	s.Kill()
 	c.killed++
 	c.log = append(c.log, "killed")

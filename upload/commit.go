@@ -27,7 +27,7 @@ func (p *Push) Unchanged(ctx context.Context) (*Result, error) {
 // mayLeaveOut reports whether a snapshot that is the same as the newest one need not be stored.
 func (p *Push) mayLeaveOut() bool {
 	newest, encrypted := p.history.newest, p.opts.Recipients != nil
-	return !p.opts.EvenUnchanged && newest.Encrypted == encrypted && p.opts.Now().Sub(newest.Name.Time.UTC()) < p.opts.Heartbeat
+	return !p.opts.EvenUnchanged && newest.Encrypted == encrypted && !HeartbeatDue(p.opts, *newest)
 }
 
 // confirmUnchanged returns the newest snapshot if the store holds all that it rests on. Otherwise it returns nil, and

@@ -38,15 +38,11 @@ func (o *Options) lock() store.Lock {
 	if o.LockFor == 0 {
 		return store.Lock{}
 	}
-	now := time.Now
-	if o.Now != nil {
-		now = o.Now
-	}
 	mode := o.LockMode
 	if mode == "" {
 		mode = store.Governance
 	}
-	return store.Lock{Mode: mode, Until: lockUntil(now(), o.LockFor)}
+	return store.Lock{Mode: mode, Until: lockUntil(o.now(), o.LockFor)}
 }
 
 // checkLock finds the store's locks, and returns [store.ErrCannotLock] if it has none.

@@ -125,6 +125,20 @@ type Result struct {
 	Damage error
 }
 
+// now returns the time by the clock that snapshots are named after.
+func (o *Options) now() time.Time {
+	if o.Now != nil {
+		return o.Now()
+	}
+	return time.Now()
+}
+
+// HeartbeatDue reports whether the newest snapshot is so old by now that opts, whose Heartbeat must be set, want another one though
+// nothing has changed.
+func HeartbeatDue(opts Options, newest catalog.Snapshot) bool {
+	return opts.now().Sub(newest.Name.Time.UTC()) >= opts.Heartbeat
+}
+
 // Begin looks at what the store holds under the name, and chooses what to build on. It returns a
 // [SourceError] or an [UnknownSourceError] if that is another file's history, a [PlaintextError] if that
 // is encrypted and this snapshot would not be, and a [catalog.SkewError] if the clock is off.

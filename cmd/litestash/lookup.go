@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"sync"
 
 	"github.com/litestash/litestash/catalog"
 	"github.com/litestash/litestash/format"
@@ -38,14 +39,20 @@ func (l *lookup) find(ctx context.Context, database string, m moment) (catalog.S
 	if err != nil && !errors.As(err, new(*catalog.NotFoundError)) {
 		return snap, seen, err
 	}
-	if lost := l.lost(database, m, snap.Name); lost != nil {
+	if lost := l.lost(database, m, snap.Name, l.remembered); lost != nil {
 		return snap, seen, lost
 	}
 	return snap, seen, err
 }
 
+// remembered returns what is remembered now.
+func (l *lookup) remembered() (map[string]format.Name, error) {
+	return state.Remembered(l.stateDir, fmt.Sprint(l.st))
+}
+
 // lost returns a [staleError] if this host has pushed a snapshot that m asks for and found, which may be zero, is older.
-func (l *lookup) lost(database string, m moment, found format.Name) error {
+// remembered tells what is remembered since that was found.
+func (l *lookup) lost(database string, m moment, found format.Name, remembered func() (map[string]format.Name, error)) error {
 	stale := func(pushed format.Name) bool {
 		return !pushed.IsZero() && m.name.IsZero() && (m.latest || pushed.Time <= format.TimeOf(m.time)) && found.Compare(pushed) < 0
 	}
@@ -54,7 +61,7 @@ func (l *lookup) lost(database string, m moment, found format.Name) error {
 		return nil
 	}
 	// Who deletes forgets before. What has been pushed since that was read is in no listing that was made before.
-	now, err := state.Remembered(l.stateDir, fmt.Sprint(l.st))
+	now, err := remembered()
 	if err != nil {
 		return err
 	}
@@ -71,12 +78,13 @@ func (l *lookup) losses(name string, m moment, newest []catalog.Snapshot) []erro
 	for _, s := range newest {
 		found[s.Database] = s.Name
 	}
+	remembered := sync.OnceValues(l.remembered) // not for each of thousands
 	var all []error
 	for _, database := range slices.Sorted(maps.Keys(l.pushed)) {
 		if name != "" && name != database {
 			continue
 		}
-		if err := l.lost(database, m, found[database]); err != nil {
+		if err := l.lost(database, m, found[database], remembered); err != nil {
 			all = append(all, err)
 		}
 	}

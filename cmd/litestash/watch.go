@@ -300,7 +300,7 @@ func (w *watched) confirmed() *catalog.Snapshot {
 
 func (w *watched) Due() bool {
 	newest := w.confirmed()
-	return newest != nil && time.Since(newest.Name.Time.UTC()) >= w.opts.up.Heartbeat
+	return newest != nil && upload.HeartbeatDue(w.pusher.up, *newest)
 }
 
 func (w *watched) Confirm(ctx context.Context) (bool, error) {
